@@ -599,9 +599,11 @@ def _exact(value: Any, kind: type) -> Any:
     return value
 
 
-for _kind in (int, str, bool, float):
-    _converter.register_structure_hook(_kind, _exact)
-_is_word = lambda kind: isinstance(kind, type) and issubclass(kind, StrEnum)  # noqa: E731
+def _is_word(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, StrEnum)
+
+
+_converter.register_structure_hook_func(lambda kind: kind in (int, str, bool, float), _exact)
 _converter.register_structure_hook_func(_is_word, lambda value, kind: kind(value))
 _converter.register_unstructure_hook_func(_is_word, lambda value: value.value)
 
