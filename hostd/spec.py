@@ -599,13 +599,10 @@ def _exact(value: Any, kind: type) -> Any:
     return value
 
 
-def _is_word(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, StrEnum)
-
-
-_converter.register_structure_hook_func(lambda kind: kind in (int, str, bool, float), _exact)
-_converter.register_structure_hook_func(_is_word, lambda value, kind: kind(value))
-_converter.register_unstructure_hook_func(_is_word, lambda value: value.value)
+for _kind in (int, str, bool, float):
+    _converter.register_structure_hook(_kind, _exact)
+_converter.register_structure_hook(StrEnum, lambda value, kind: kind(value))
+_converter.register_unstructure_hook(StrEnum, lambda value: value.value)
 
 
 def dump(value: Any) -> dict[str, Any]:
