@@ -1,0 +1,164 @@
+"""What the daemon asks of the parts that touch a host: one driver per kind of object.
+
+The daemon (server, apply, journal) knows order, generations and crashes; a driver knows libvirt, files
+or netlink. Between them stand these types alone, so that each side is tested without the other. A
+driver reads (`seen`), decides purely (`plan`) and acts in named steps (`execute`).
+
+All methods block unless said otherwise; the daemon calls them in threads, at most one at a time per object
+and several at once for different objects. Whatever fails is raised as HostError.
+
+`hostd serve` builds them as `hostd.compute.driver.GuestDriver(state=Path, run=Path)` and
+`hostd.network.driver.NetworkDriver(state=Path, run=Path)`. Construction must be quick and must not
+touch the host; libraries that load slowly are imported by `start`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import attrs
+
+from hostd.spec import (
+    Accel,
+    DiskSeen,
+    DomainSeen,
+    EventKind,
+    InstanceSpec,
+    LinkSeen,
+    NetworkSeen,
+    NetworkSpec,
+    ObjectKind,
+    PowerState,
+)
+
+SpecT = TypeVar("SpecT", contravariant=True)
+SeenT = TypeVar("SeenT")
+
+SPECS: Final[dict[ObjectKind, type[InstanceSpec] | type[NetworkSpec]]] = {
+    ObjectKind.INSTANCE: InstanceSpec,
+    ObjectKind.NETWORK: NetworkSpec,
+}
+"""What the spec of each kind is loaded as."""
+
+
+@attrs.frozen
+class Step:
+    """One thing to do, by name; `args` are what `plan` found out and `execute` needs."""
+
+    name: str
+    """One of the driver's `steps`."""
+    args: dict[str, Any] = attrs.field(factory=dict)
+
+
+class Images(Protocol):
+    """The host's image cache, as steps may use it. Thread-safe."""
+
+    def path_of(self, digest: str) -> Path:
+        """The verified read-only file with this sha256. Raises HostError(IMAGE_MISSING)."""
+
+    def hold(self, instance: str, digests: Iterable[str]) -> None:
+        """Set, durably, which images the instance's files stand on; held images are never pruned.
+
+        Raises HostError(IMAGE_MISSING) and changes nothing when one of them is not here.
+        """
+
+    def release(self, instance: str) -> None:
+        """The instance's files are gone: hold nothing for it any more."""
+
+
+class StepContext(Protocol):
+    """What a step may use of the daemon. Thread-safe."""
+
+    @property
+    def cache(self) -> Images: ...
+
+    def progress(self, percent: int) -> None:
+        """Tell watchers how far this step is, 0 to 100."""
+
+
+class Driver(Protocol[SpecT, SeenT]):
+    """Converges one kind of object."""
+
+    kind: ObjectKind
+    steps: tuple[str, ...]
+    """Every step name `plan` may ever give, in order: the crash tests enumerate them."""
+
+    def seen(self, uuid: str) -> SeenT:
+        """What is really there for one object, there or not."""
+
+    def plan(self, spec: SpecT, seen: SeenT) -> tuple[Step, ...]:
+        """What leads from `seen` to `spec`, in order. Pure; empty when converged."""
+
+    def execute(self, step: Step, spec: SpecT, context: StepContext) -> None:
+        """Do one step. Idempotent: it may have been done, wholly or in part, before a crash."""
+
+    def result(self, spec: SpecT) -> tuple[PowerState | None, dict[str, Any]]:
+        """What `Applied` says once the plan was carried out: power state and details."""
+
+
+@attrs.frozen(kw_only=True)
+class Happened:
+    """Something the daemon did not ask for; it is numbered, dated and stored as an Event."""
+
+    kind: EventKind
+    uuid: str | None
+    detail: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ConsolePaths:
+    """Where a guest's serial console is."""
+
+    socket: Path
+    """UNIX stream socket QEMU listens on; it takes one client at a time and goes away with the guest."""
+    log: Path
+    """What the guest has written so far; may not exist yet."""
+
+
+class Guests(Driver[InstanceSpec, Any], Protocol):
+    """The guest driver: instances, and what is known of guests beyond convergence."""
+
+    def start(self, on_event: Callable[[Happened], None]) -> None:
+        """Connect, or keep trying in the background. `on_event` may be called from any thread.
+
+        Must not raise when libvirtd is down: calls then raise HostError(LIBVIRT_DOWN) until it is back.
+        """
+
+    def stop(self) -> None:
+        """Disconnect and end own threads. Guests run on."""
+
+    def probe(self) -> Accel:
+        """Find out whether guests run under KVM here; may take a minute. Asked once per boot."""
+
+    def use(self, accel: Accel) -> None:
+        """What `probe` found, now or earlier in this boot. Until told, a step that needs it may wait."""
+
+    def versions(self) -> dict[str, str]:
+        """`libvirt` and `qemu`, as far as known at once. Never raises."""
+
+    def act(self, verb: str, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
+        """One of spec.ACTS; the detail of `Acted`. Raises HostError(NOT_FOUND, BAD_STATE, ...)."""
+
+    def observe(self, *, stats: bool) -> tuple[tuple[DomainSeen, ...], tuple[DiskSeen, ...], tuple[str, ...]]:
+        """Domains (without generation: the journal knows it), files and problems. Does not raise."""
+
+    def quarantine(self, uuid: str) -> None:
+        """Stop a guest of ours and keep it from starting, files untouched. Idempotent."""
+
+    def console(self, uuid: str) -> ConsolePaths:
+        """Where the guest's serial console is. Raises HostError(NOT_FOUND)."""
+
+
+class Networks(Driver[NetworkSpec, Any], Protocol):
+    """The network driver: project networks' share on this host."""
+
+    def start(self, on_event: Callable[[Happened], None]) -> None:
+        """Prepare, quickly. `on_event` may be called from any thread."""
+
+    def stop(self) -> None:
+        """End own threads. Networks and their DHCP servers stay."""
+
+    def observe(self) -> tuple[tuple[NetworkSeen, ...], tuple[LinkSeen, ...], tuple[str, ...]]:
+        """Networks (without generation), links and problems. Does not raise."""
