@@ -1,0 +1,115 @@
+"""Where things are and how the cloud behaves: environment first, then the configuration file, then defaults.
+
+The file is TOML at `$SKYDECK_HOME/config.toml`, or `$XDG_CONFIG_HOME/skydeck/config.toml`. Unknown keys are
+refused, so that a typing mistake does not silently mean the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from core.errors import Invalid
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings. Units stand in each field's docstring."""
+
+    home: Path
+    """Data directory: the database, images, keys. Mode 0700."""
+    database_url: str
+    """SQLAlchemy URL; SQLite in `home` unless set. PostgreSQL: `postgresql+psycopg://…`."""
+    project: str = "admin"
+    """The project commands and the app work in."""
+    user: str = "admin"
+    """The user they work as, when nothing authenticates them otherwise."""
+    scheduler: str = "filter"
+    """filter, simple (most free) or chance (random)."""
+    schedule_attempts: int = 3
+    """Hosts a create is tried on before it fails."""
+    cpu_allocation_ratio: float = 4.0
+    ram_allocation_ratio: float = 1.0
+    disk_allocation_ratio: float = 1.0
+    reserved_host_memory_mb: int = 512
+    reserved_host_disk_gb: int = 0
+    host_builds: int = 10
+    """Operations that run on one host at once (nova's max_concurrent_builds)."""
+    image_size_cap: int = 1 << 40
+    """Bytes of the largest image taken in (glance's image_size_cap)."""
+    image_cache_bytes: int = 10 << 30
+    """Bytes of unused images a host keeps (glance's image_cache_max_size)."""
+    shutdown_timeout: int = 60
+    """Seconds a guest gets to shut down before its power is cut."""
+    drift_interval: int = 60
+    """Seconds between two looks at a host that gives no sign by itself."""
+    serve_idle: int = 120
+    """Seconds after which a background engine with nothing to do and nobody watching ends."""
+    default_ephemeral_format: str = ""
+    """ext4, vfat or ntfs; empty: by the image's os_type."""
+    network_cidr: str = "10.0.0.0/24"
+    """The subnet of the network a project gets when it launches without one."""
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets and lock files."""
+        return self.home / "run"
+
+    @property
+    def images_dir(self) -> Path:
+        return self.home / "images"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Private keys of the controller, one pair for its hosts."""
+        return self.home / "keys"
+
+    @property
+    def log_file(self) -> Path:
+        return self.home / "serve.log"
+
+    @property
+    def policy_file(self) -> Path:
+        return self.home / "policy.toml"
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in force. Raises Invalid naming the file and the key that cannot be used."""
+    home_set = environ.get("SKYDECK_HOME")
+    user_home = Path(environ.get("HOME", "/"))
+    if home_set:
+        home = Path(home_set).absolute()
+        path = home / "config.toml"
+    else:
+        home = Path(environ.get("XDG_DATA_HOME") or user_home / ".local/share") / "skydeck"
+        path = Path(environ.get("XDG_CONFIG_HOME") or user_home / ".config") / "skydeck" / "config.toml"
+    settings = _read(path)
+    for key, variable in (("database_url", "SKYDECK_DATABASE_URL"), ("project", "SKYDECK_PROJECT")):
+        if value := environ.get(variable):
+            settings[key] = value
+    settings.setdefault("database_url", f"sqlite:///{home / 'skydeck.db'}")
+    return Config(home=home, **settings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    try:
+        settings = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as bad:
+        raise Invalid(f"{path} is not TOML: {bad}", hint="Correct the file, or move it away.") from bad
+    types = get_type_hints(Config)
+    for key, value in settings.items():
+        if key not in types or key == "home":
+            raise Invalid(f"{path}: unknown setting {key!r}", hint=f"Known: {', '.join(sorted(types))}.")
+        if types[key] is float and type(value) is int:
+            settings[key] = value = float(value)
+        if type(value) is not types[key]:
+            raise Invalid(f"{path}: {key} must be {types[key].__name__}", hint=f"It is {value!r}.")
+    return settings

@@ -1,0 +1,115 @@
+"""Projects: what owns everything, and what quotas limit. Domains stand behind them, one so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import UniqueConstraint, func, select
+from sqlmodel import Field, Session, SQLModel
+
+from core import events, names
+from core.context import Context
+from core.errors import Conflict, NotFound
+from core.identity.policy import authorize
+from core.store import clock_of
+
+DEFAULT_DOMAIN = "default"
+
+
+class Domain(SQLModel, table=True):
+    id: str = Field(primary_key=True)
+    """`default` is a literal id, as in keystone."""
+    name: str = Field(unique=True)
+
+
+class Project(SQLModel, table=True):
+    __table_args__ = (UniqueConstraint("domain_id", "name"),)
+
+    id: str = Field(primary_key=True)
+    """32 hex digits."""
+    name: str
+    domain_id: str = Field(default=DEFAULT_DOMAIN, foreign_key="domain.id")
+    description: str = ""
+    enabled: bool = True
+
+
+def find(session: Session, ctx: Context, id_or_name: str) -> Project:
+    """A project the caller may see. Raises NotFound."""
+    row = session.execute(
+        select(Project).where((Project.id == id_or_name) | (Project.name == id_or_name))
+    ).scalars().first()
+    if row is None or not (ctx.is_admin or row.id == ctx.project_id):
+        raise NotFound(f"no project {id_or_name!r}", hint="skydeck project list shows those you may see.")
+    return row
+
+
+def create(session: Session, ctx: Context, *, name: str, description: str = "") -> Project:
+    """A new, empty project. Raises Conflict when the name is taken."""
+    authorize(ctx, "project:create")
+    names.check(name, "project")
+    if session.execute(select(Project.id).where(Project.name == name)).first():
+        raise Conflict(f"project {name!r} exists", hint="Choose another name.")
+    project = Project(id=clock_of(session).hex(), name=name, description=description)
+    session.add(project)
+    session.flush()
+    events.record(session, ctx, "project.create", kind="project", id=project.id, name=name, after={"name": name})
+    return project
+
+
+def update(
+    session: Session,
+    ctx: Context,
+    id_or_name: str,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    enabled: bool | None = None,
+) -> Project:
+    authorize(ctx, "project:set")
+    project = find(session, ctx, id_or_name)
+    changes: dict[str, Any] = {}
+    if name is not None and name != project.name:
+        names.check(name, "project")
+        if session.execute(select(Project.id).where(Project.name == name)).first():
+            raise Conflict(f"project {name!r} exists", hint="Choose another name.")
+        changes["name"] = name
+    if description is not None:
+        changes["description"] = description
+    if enabled is not None:
+        changes["enabled"] = enabled
+    before = {key: getattr(project, key) for key in changes}
+    for key, value in changes.items():
+        setattr(project, key, value)
+    events.record(
+        session, ctx, "project.set", kind="project", id=project.id, name=project.name, before=before, after=changes
+    )
+    return project
+
+
+def delete(session: Session, ctx: Context, id_or_name: str) -> None:
+    """Delete a project that owns nothing. Raises Conflict naming what it still owns."""
+    from core.compute.instances.table import Instance  # identity is below compute; only this check looks up
+    from core.images.images import Image
+    from core.network.networks import Network
+
+    authorize(ctx, "project:delete")
+    project = find(session, ctx, id_or_name)
+    if project.id == ctx.project_id:
+        raise Conflict("this is the project you work in", hint="Switch with --os-project first.")
+    owned: list[tuple[str, Any]] = [
+        ("instances", (Instance.project_id == project.id) & (Instance.deleted_at == 0)),
+        ("networks", Network.project_id == project.id),
+        ("images", (Image.project_id == project.id) & (Image.status != "deleted")),
+    ]
+    for what, condition in owned:
+        if count := session.execute(select(func.count()).where(condition)).scalar_one():
+            raise Conflict(f"project {project.name} still has {count} {what}", hint=f"Delete its {what} first.")
+    from core.identity.quotas import Quota
+    from core.identity.users import Assignment
+
+    for table in (Quota, Assignment):
+        for row in session.execute(select(table).where(table.project_id == project.id)).scalars():
+            session.delete(row)
+    session.flush()
+    session.delete(project)
+    events.record(session, ctx, "project.delete", kind="project", id=project.id, name=project.name)

@@ -1,0 +1,149 @@
+"""Quotas: counted live inside the write transaction, never a stored usage, so they cannot drift.
+
+-1 means unlimited. A project's own limit wins over the `default` class, which wins over the numbers here
+(nova/conf/quota.py, neutron/conf/quota.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlmodel import Field, Session, SQLModel
+
+from core import events
+from core.context import Context
+from core.errors import Invalid, QuotaExceeded
+from core.identity.policy import authorize
+
+UNLIMITED = -1
+DEFAULT_CLASS = "default"
+
+DEFAULTS: dict[str, int] = {
+    "instances": 10,
+    "cores": 20,
+    "ram": 51200,
+    "metadata_items": 128,
+    "injected_files": 5,
+    "injected_file_content_bytes": 10240,
+    "injected_file_path_bytes": 255,
+    "key_pairs": 100,
+    "server_groups": 10,
+    "server_group_members": 10,
+    "networks": 100,
+    "subnets": 100,
+    "ports": 500,
+    "images": UNLIMITED,
+    "image_size": 1 << 40,
+}
+"""Resource to limit. ram in MiB, image_size in bytes of one image's virtual size; key_pairs are per user."""
+
+
+class Quota(SQLModel, table=True):
+    """A limit that differs from the defaults. `project_id` may be the class name `default`."""
+
+    project_id: str = Field(primary_key=True)
+    resource: str = Field(primary_key=True)
+    limit: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Usage:
+    resource: str
+    limit: int
+    used: int | None
+    """None for resources that are a bound on one object, not a count."""
+
+
+Counter = Callable[[str], Select[Any]]
+_counters: dict[str, Counter] = {}
+
+
+def counts(resource: str) -> Callable[[Counter], Counter]:
+    """Register how a resource is counted: a function from project id to a one-value SELECT. The noun's file does this."""
+
+    def register(counter: Counter) -> Counter:
+        _counters[resource] = counter
+        return counter
+
+    return register
+
+
+def limits(session: Session, project_id: str) -> dict[str, int]:
+    """Every limit in force for a project."""
+    rows = session.execute(
+        select(Quota.project_id, Quota.resource, Quota.limit).where(Quota.project_id.in_([project_id, DEFAULT_CLASS]))
+    ).all()
+    found = dict(DEFAULTS)
+    for owner in (DEFAULT_CLASS, project_id):
+        found.update({resource: limit for whose, resource, limit in rows if whose == owner})
+    return found
+
+
+def used(session: Session, project_id: str, resource: str) -> int:
+    """How much of a counted resource a project has now."""
+    return int(session.execute(_counters[resource](project_id)).scalar_one() or 0)
+
+
+def room(session: Session, project_id: str, resource: str) -> int | None:
+    """How much more a project may take; None when unlimited. Never negative."""
+    limit = limits(session, project_id)[resource]
+    return None if limit == UNLIMITED else max(0, limit - used(session, project_id, resource))
+
+
+def check(session: Session, ctx: Context, **wanted: int) -> None:
+    """Raise QuotaExceeded unless the project may take this much more of each resource.
+
+    Call inside the write transaction that takes it: the transaction is what makes the count hold.
+    """
+    known = limits(session, ctx.project_id)
+    for resource, amount in wanted.items():
+        limit = known[resource]
+        if limit == UNLIMITED or amount <= 0:
+            continue
+        have = used(session, ctx.project_id, resource)
+        if have + amount > limit:
+            raise QuotaExceeded(
+                f"quota exceeded for {resource}: {have} of {limit} used, {amount} more wanted",
+                hint=f"Free some, or have an admin run: skydeck quota set --{resource.replace('_', '-')} "
+                f"{have + amount} {ctx.project_name}",
+            )
+
+
+def show(session: Session, ctx: Context, project_id: str) -> list[Usage]:
+    """Limits and use of a project, in the order of DEFAULTS."""
+    authorize(ctx, "quota:show")
+    return [
+        Usage(
+            resource=resource,
+            limit=limit,
+            used=used(session, project_id, resource) if resource in _counters else None,
+        )
+        for resource, limit in limits(session, project_id).items()
+    ]
+
+
+def update(session: Session, ctx: Context, project_id: str, project_name: str, values: dict[str, int]) -> None:
+    """Set a project's own limits (or, for project_id `default`, the class's). A limit below use is allowed, as in nova."""
+    authorize(ctx, "quota:set")
+    for resource, limit in values.items():
+        if resource not in DEFAULTS:
+            raise Invalid(f"unknown quota {resource!r}", hint=f"Known: {', '.join(DEFAULTS)}.")
+        if limit < UNLIMITED:
+            raise Invalid(f"quota {resource} cannot be {limit}", hint="-1 means unlimited.")
+    before = {resource: limits(session, project_id)[resource] for resource in values}
+    for resource, limit in values.items():
+        session.merge(Quota(project_id=project_id, resource=resource, limit=limit))
+    events.record(
+        session,
+        ctx,
+        "quota.set",
+        kind="project",
+        id=project_id,
+        name=project_name,
+        project_id=project_id,
+        before=before,
+        after=values,
+    )
