@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import UniqueConstraint, func, select
+from sqlalchemy import UniqueConstraint, select
 from sqlmodel import Field, Session, SQLModel
 
 from core import events, names
 from core.context import Context
 from core.errors import Conflict, NotFound
+from core.identity import quotas
 from core.identity.policy import authorize
 from core.store import clock_of
 
@@ -88,28 +89,13 @@ def update(
 
 def delete(session: Session, ctx: Context, id_or_name: str) -> None:
     """Delete a project that owns nothing. Raises Conflict naming what it still owns."""
-    from core.compute.instances.table import Instance  # identity is below compute; only this check looks up
-    from core.images.images import Image
-    from core.network.networks import Network
-
     authorize(ctx, "project:delete")
     project = find(session, ctx, id_or_name)
     if project.id == ctx.project_id:
         raise Conflict("this is the project you work in", hint="Switch with --os-project first.")
-    owned: list[tuple[str, Any]] = [
-        ("instances", (Instance.project_id == project.id) & (Instance.deleted_at == 0)),
-        ("networks", Network.project_id == project.id),
-        ("images", (Image.project_id == project.id) & (Image.status != "deleted")),
-    ]
-    for what, condition in owned:
-        if count := session.execute(select(func.count()).where(condition)).scalar_one():
+    for what in ("instances", "networks", "images"):
+        if count := quotas.used(session, project.id, what):
             raise Conflict(f"project {project.name} still has {count} {what}", hint=f"Delete its {what} first.")
-    from core.identity.quotas import Quota
-    from core.identity.users import Assignment
-
-    for table in (Quota, Assignment):
-        for row in session.execute(select(table).where(table.project_id == project.id)).scalars():
-            session.delete(row)
-    session.flush()
+    quotas.forget(session, project.id)
     session.delete(project)
     events.record(session, ctx, "project.delete", kind="project", id=project.id, name=project.name)

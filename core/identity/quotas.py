@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Select, func, select
-from sqlmodel import Field, Session, SQLModel
+from sqlalchemy import Select, delete, select
+from sqlmodel import Field, Session, SQLModel, col
 
 from core import events
 from core.context import Context
@@ -74,7 +74,7 @@ def counts(resource: str) -> Callable[[Counter], Counter]:
 def limits(session: Session, project_id: str) -> dict[str, int]:
     """Every limit in force for a project."""
     rows = session.execute(
-        select(Quota.project_id, Quota.resource, Quota.limit).where(Quota.project_id.in_([project_id, DEFAULT_CLASS]))
+        select(Quota.project_id, Quota.resource, Quota.limit).where(col(Quota.project_id).in_([project_id, DEFAULT_CLASS]))
     ).all()
     found = dict(DEFAULTS)
     for owner in (DEFAULT_CLASS, project_id):
@@ -110,6 +110,11 @@ def check(session: Session, ctx: Context, **wanted: int) -> None:
                 hint=f"Free some, or have an admin run: skydeck quota set --{resource.replace('_', '-')} "
                 f"{have + amount} {ctx.project_name}",
             )
+
+
+def forget(session: Session, project_id: str) -> None:
+    """Drop a deleted project's own limits."""
+    session.execute(delete(Quota).where(col(Quota.project_id) == project_id))
 
 
 def show(session: Session, ctx: Context, project_id: str) -> list[Usage]:

@@ -31,7 +31,7 @@ class Assignment(SQLModel, table=True):
     """A user holds a role in a project."""
 
     user_id: str = Field(primary_key=True, foreign_key="account.id")
-    project_id: str = Field(primary_key=True, foreign_key="project.id")
+    project_id: str = Field(primary_key=True, foreign_key="project.id", ondelete="CASCADE")
     role: str = Field(primary_key=True, foreign_key="role.name")
 
 
