@@ -100,7 +100,7 @@ def _set_up(plan: dict[str, Any]) -> None:
     socket.sethostname(plan["name"])
     os.chdir("/")
     os.environ.clear()
-    os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", LANG="C.UTF-8")
+    os.environ.update(tree.ENVIRONMENT)
     ip("link", "set", "lo", "up")
     ip("link", "set", "eth0", "up")
     ip("address", "add", f"{plan['address']}/24", "dev", "eth0")

@@ -30,6 +30,13 @@ DIRECTORIES: Final = (
 
 FILES: Final = ("etc/machine-id", "etc/hostname", "etc/hosts", "etc/resolv.conf")
 
+ENVIRONMENT: Final = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+}
+"""What every process in a host starts with."""
+
 LIBVIRTD_CONF: Final = """\
 unix_sock_group = "root"
 unix_sock_rw_perms = "0700"
