@@ -143,8 +143,9 @@ class InstanceSpec:
 
 @attrs.frozen(kw_only=True)
 class DhcpHost:
-    """One fixed lease: who gets which address."""
+    """One fixed lease: who gets which address, and behind which port it is allowed."""
 
+    port_id: str
     mac: str
     ip: str
     hostname: str
