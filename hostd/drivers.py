@@ -81,9 +81,12 @@ class StepContext(Protocol):
 class Driver(Protocol[SpecT, SeenT]):
     """Converges one kind of object."""
 
-    kind: ObjectKind
-    steps: tuple[str, ...]
-    """Every step name `plan` may ever give, in order: the crash tests enumerate them."""
+    @property
+    def kind(self) -> ObjectKind: ...
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Every step name `plan` may ever give, in order: the crash tests enumerate them."""
 
     def seen(self, uuid: str) -> SeenT:
         """What is really there for one object, there or not."""

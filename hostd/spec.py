@@ -32,6 +32,10 @@ HEADER: Final = 4
 """Bytes of the big-endian length before every frame."""
 
 
+STATUS: Final = "status"
+"""Purpose of a hello that pins no cloud, claims no term and may change nothing."""
+
+
 # ---------------------------------------------------------------------------- what is wanted
 
 
@@ -313,7 +317,7 @@ class Hello:
     host: str | None
     """The host uuid the controller believes it speaks to; None while enrolling."""
     purpose: str = "calls"
-    """calls or bulk: bulk connections do not claim the watch."""
+    """calls or bulk: bulk connections do not claim the watch. STATUS reads only, for no cloud."""
 
 
 @attrs.frozen(kw_only=True)

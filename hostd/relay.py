@@ -1,0 +1,127 @@
+"""`hostd relay`: stdin and stdout to the daemon's socket; the forced command of the controller's SSH key.
+
+Every connection of every controller begins with this process, so it starts in milliseconds: nothing but
+the standard library, and little of that. Where no systemd looks after the daemon, a relay that finds it
+dead starts it: a killed hostd comes back with the controller's next attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+
+UNIT = "skydeck-hostd.service"
+"""What `skydeck host add` installs where systemd runs."""
+
+RUN = "/run/skydeck"
+STATE = "/var/lib/skydeck"
+
+PATIENCE = 15.0
+"""Seconds for the daemon to come up."""
+
+LOG_KEPT = 8 << 20
+"""Bytes of the daemon's log before it is turned over at a start."""
+
+_BUFFER = 1 << 20
+
+
+def main(options: list[str]) -> int:
+    """Carry bytes until the daemon ends the connection. `options` are those of `hostd serve`."""
+    path = os.path.join(_option(options, "--run", RUN), "hostd.sock")
+    sock = _connect(path)
+    if sock is None:
+        if not _kept_by_systemd():
+            _start(options)
+        sock = _wait(path)
+    if sock is None:
+        sys.stderr.write(f"hostd does not answer on {path} after {PATIENCE:.0f} s\n")
+        return 1
+    threading.Thread(target=_send, args=(sock,), daemon=True).start()
+    _receive(sock)
+    # Not `return`: the other thread may sit in a read of stdin for as long as the client likes.
+    os._exit(0)
+
+
+def _connect(path: str) -> socket.socket | None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        sock.close()
+        return None
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    return sock
+
+
+def _send(sock: socket.socket) -> None:
+    buffer = memoryview(bytearray(_BUFFER))
+    try:
+        while count := os.readv(0, [buffer]):
+            sock.sendall(buffer[:count])
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # the daemon hung up: what it said last is still on its way out
+
+
+def _receive(sock: socket.socket) -> None:
+    buffer = memoryview(bytearray(_BUFFER))
+    try:
+        while count := sock.recv_into(buffer):
+            rest = buffer[:count]
+            while rest:
+                rest = rest[os.write(1, rest) :]
+    except OSError:
+        pass  # the client hung up
+
+
+def _option(options: list[str], name: str, default: str) -> str:
+    for at, option in enumerate(options):
+        if option == name and at + 1 < len(options):
+            return options[at + 1]
+        if option.startswith(name + "="):
+            return option.partition("=")[2]
+    return default
+
+
+def _kept_by_systemd() -> bool:
+    if not os.path.isdir("/run/systemd/system"):
+        return False
+    import subprocess
+
+    return subprocess.run(["systemctl", "is-enabled", "--quiet", UNIT], check=False).returncode == 0
+
+
+def _start(options: list[str]) -> None:
+    """Start the daemon in its own session. When two relays do, one of the daemons finds the lock taken."""
+    import subprocess
+
+    package = os.path.dirname(os.path.abspath(__file__))
+    bundle = os.path.dirname(package)
+    program = ["-I", bundle] if os.path.isfile(bundle) else ["-m", "hostd"]
+    state = _option(options, "--state", STATE)
+    os.makedirs(state, mode=0o711, exist_ok=True)
+    log = os.path.join(state, "hostd.log")
+    if os.path.exists(log) and os.path.getsize(log) > LOG_KEPT:
+        os.replace(log, log + ".1")
+    environment = {name: value for name, value in os.environ.items() if name != "SKYDECK_CRASH"}
+    with open(log, "ab") as output:
+        subprocess.Popen(
+            [sys.executable, *program, "serve", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _wait(path: str) -> socket.socket | None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if (sock := _connect(path)) is not None:
+            return sock
+        time.sleep(0.02)
+    return None

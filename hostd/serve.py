@@ -1,0 +1,125 @@
+"""`hostd serve`: puts the daemon together, makes sure it is the only one, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from hostd.cache import ImageCache
+from hostd.crash import ENVIRONMENT, CrashPoints
+from hostd.drivers import Guests, Networks
+from hostd.events import Run
+from hostd.host import Machine
+from hostd.journal import Journal
+from hostd.server import Server, listen
+from hostd.service import HostService, Parts
+from hostd.spec import HostError
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+DRIVER_THREADS: Final = 32
+"""Guests being stopped sit in a thread each until they obey; observations must still get through."""
+
+STOPPING: Final = 10.0
+"""Seconds for the drivers to let go at the end."""
+
+
+def main(*, state: Path, run: Path, memory: bool) -> int:
+    """Run until SIGTERM or SIGINT. Exit code 2 when another hostd runs here."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    state.mkdir(mode=0o711, parents=True, exist_ok=True)
+    run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not _lock(run / "hostd.pid"):
+        sys.stderr.write(f"another hostd holds {run / 'hostd.pid'}\n")
+        return 2
+    crash = CrashPoints(label=os.environ.get(ENVIRONMENT), file=run / "crash")
+    guests, networks = drivers(state=state, run=run, memory=memory)
+    try:
+        journal = Journal(state / "journal.db", clock=time.time, new_id=_new_id)
+    except HostError as bad:
+        sys.stderr.write(f"{bad}\n")
+        return 2
+    parts = Parts(
+        journal=journal,
+        images=ImageCache(state / "images", clock=time.time, crash=crash),
+        guests=guests,
+        networks=networks,
+        machine=Machine(state=state, new_id=_new_id),
+        crash=crash,
+        clock=time.time,
+        run_journal=_runner(ThreadPoolExecutor(1, thread_name_prefix="journal")),
+        run_driver=_runner(ThreadPoolExecutor(DRIVER_THREADS, thread_name_prefix="driver")),
+    )
+    path = run / "hostd.sock"
+    asyncio.run(_serve(parts, listen(path)))
+    path.unlink(missing_ok=True)
+    log.info("stopped")
+    # Threads may still wait for guests that are slow to stop. Their intents are in the journal.
+    os._exit(0)
+
+
+def drivers(*, state: Path, run: Path, memory: bool) -> tuple[Guests, Networks]:
+    """The drivers of this host, not started; `memory` for those that touch no host."""
+    if memory:
+        from hostd.memory import Directory, MemoryGuests, MemoryNetworks
+
+        world = state / "memory"
+        return MemoryGuests(Directory(world / "guests"), consoles=run), MemoryNetworks(Directory(world / "networks"))
+    from hostd.compute.driver import GuestDriver
+    from hostd.network.driver import NetworkDriver
+
+    return GuestDriver(state=state, run=run), NetworkDriver(state=state, run=run)
+
+
+async def _serve(parts: Parts, listening: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+    service = HostService(parts)
+    serving = loop.create_task(Server(service).serve(listening))
+    service.begin()
+    log.info("serving on %s", listening.getsockname())
+    ended, _ = await asyncio.wait([serving, loop.create_task(over.wait())], return_when=asyncio.FIRST_COMPLETED)
+    serving.cancel()
+    await asyncio.wait_for(service.stop(), STOPPING)
+    if serving in ended:
+        await serving
+
+
+def _lock(pidfile: Path) -> bool:
+    """Hold the pidfile for the life of this process."""
+    handle = os.open(pidfile, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return False
+    os.truncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return True
+
+
+def _runner(pool: ThreadPoolExecutor) -> Run:
+    def run(function: Callable[..., T], *args: Any) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *args))
+
+    return run
+
+
+def _new_id() -> str:
+    return str(uuid4())
