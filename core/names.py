@@ -12,7 +12,7 @@ _NOT_HOST = re.compile(r"[^a-z0-9-]+")
 
 
 def check(name: str, what: str) -> str:
-    """`name`, when it may be one. Raises Invalid: empty, longer than 255, blanks around it, or unprintable characters."""
+    """`name`, when it may be one. Raises Invalid: empty, too long, blanks around it, or unprintable characters."""
     if not name or name != name.strip():
         raise Invalid(f"a {what} needs a name without blanks around it", hint=f"It was {name!r}.")
     if len(name) > LONGEST:

@@ -39,7 +39,7 @@ class Clock:
 
     def __init__(self, *, now: Callable[[], float] = time.time, seed: random.Random | None = None) -> None:
         self._now = now
-        self.random = seed or random.Random()  # noqa: S311 - not for secrets
+        self.random = seed or random.Random()
         self._seeded = seed is not None
 
     def now(self) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, exists, select
+from sqlalchemy import JSON, Column, exists
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
 from core.context import Context
 from core.errors import Conflict, Invalid, NotFound
 from core.identity.policy import authorize
+from core.sql import select
 from core.store import clock_of
 
 DEFAULT_FLAVORS = (
@@ -49,7 +50,7 @@ def visible(ctx: Context) -> Any:
     """The WHERE that hides other projects' private flavors."""
     if ctx.is_admin:
         return True
-    mine = exists().where(FlavorAccess.flavor_id == Flavor.id, FlavorAccess.project_id == ctx.project_id)
+    mine = exists().where(col(FlavorAccess.flavor_id) == col(Flavor.id), col(FlavorAccess.project_id) == ctx.project_id)
     return col(Flavor.is_public) | mine
 
 

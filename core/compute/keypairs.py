@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 
-from sqlalchemy import BigInteger, func, select
+from sqlalchemy import BigInteger, func
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
@@ -14,6 +14,7 @@ from core.context import Context
 from core.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from core.identity import quotas
 from core.identity.policy import authorize
+from core.sql import select
 from core.store import now
 
 _SMALLEST_RSA = 2048
@@ -110,9 +111,7 @@ def create(session: Session, ctx: Context, *, name: str, public_key: str) -> Key
     have = session.execute(select(func.count()).where(col(Keypair.user_id) == ctx.user_id)).scalar_one()
     if limit != quotas.UNLIMITED and have >= limit:
         raise QuotaExceeded(f"quota exceeded for key_pairs: {have} of {limit} used", hint="Delete one first.")
-    keypair = Keypair(
-        user_id=ctx.user_id, name=name, fingerprint=fingerprint, public_key=line, created_at=now(session)
-    )
+    keypair = Keypair(user_id=ctx.user_id, name=name, fingerprint=fingerprint, public_key=line, created_at=now(session))
     session.add(keypair)
     events.record(
         session, ctx, "keypair.create", kind="keypair", id=name, name=name, after={"fingerprint": fingerprint}

@@ -5,7 +5,7 @@ An availability zone is a plain name on the host; an aggregate may carry extra s
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, select
+from sqlalchemy import JSON, Column
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
@@ -13,6 +13,7 @@ from core.context import Context
 from core.errors import Conflict, NotFound
 from core.hosts import hosts
 from core.identity.policy import authorize
+from core.sql import select
 from core.store import clock_of
 
 
@@ -99,7 +100,7 @@ def properties_by_host(session: Session) -> dict[str, list[dict[str, str]]]:
     """Host id to the metadata of every aggregate it is in: one query for the whole scheduler run."""
     found: dict[str, list[dict[str, str]]] = {}
     rows = session.execute(
-        select(AggregateHost.host_id, Aggregate.properties).where(Aggregate.id == AggregateHost.aggregate_id)
+        select(AggregateHost.host_id, Aggregate.properties).where(col(Aggregate.id) == col(AggregateHost.aggregate_id))
     )
     for host_id, properties in rows:
         found.setdefault(host_id, []).append(properties or {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, UniqueConstraint, func, select, update
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, UniqueConstraint, func, update
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events
@@ -17,6 +17,7 @@ from core.config import Config
 from core.context import Context
 from core.errors import Conflict, Invalid, NotFound
 from core.identity.policy import authorize
+from core.sql import select
 from core.store import now
 
 RESOURCES = ("vcpus", "ram_mb", "disk_gb")
@@ -157,7 +158,7 @@ def find(session: Session, ctx: Context, id_or_name: str) -> Host:
         .first()
     )
     if row is None:
-        raise NotFound(f"no host {id_or_name!r}", hint="skydeck host list shows them; skydeck host add ADDRESS adds one.")
+        raise NotFound(f"no host {id_or_name!r}", hint="skydeck host list shows them.")
     return row
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import UniqueConstraint, select
-from sqlmodel import Field, Session, SQLModel
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
 from core.context import Context
 from core.errors import Conflict, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
+from core.sql import select
 from core.store import clock_of
 
 DEFAULT_DOMAIN = "default"
@@ -36,9 +37,11 @@ class Project(SQLModel, table=True):
 
 def find(session: Session, ctx: Context, id_or_name: str) -> Project:
     """A project the caller may see. Raises NotFound."""
-    row = session.execute(
-        select(Project).where((Project.id == id_or_name) | (Project.name == id_or_name))
-    ).scalars().first()
+    row = (
+        session.execute(select(Project).where((col(Project.id) == id_or_name) | (col(Project.name) == id_or_name)))
+        .scalars()
+        .first()
+    )
     if row is None or not (ctx.is_admin or row.id == ctx.project_id):
         raise NotFound(f"no project {id_or_name!r}", hint="skydeck project list shows those you may see.")
     return row
@@ -48,7 +51,7 @@ def create(session: Session, ctx: Context, *, name: str, description: str = "") 
     """A new, empty project. Raises Conflict when the name is taken."""
     authorize(ctx, "project:create")
     names.check(name, "project")
-    if session.execute(select(Project.id).where(Project.name == name)).first():
+    if session.execute(select(Project.id).where(col(Project.name) == name)).first():
         raise Conflict(f"project {name!r} exists", hint="Choose another name.")
     project = Project(id=clock_of(session).hex(), name=name, description=description)
     session.add(project)
@@ -71,7 +74,7 @@ def update(
     changes: dict[str, Any] = {}
     if name is not None and name != project.name:
         names.check(name, "project")
-        if session.execute(select(Project.id).where(Project.name == name)).first():
+        if session.execute(select(Project.id).where(col(Project.name) == name)).first():
             raise Conflict(f"project {name!r} exists", hint="Choose another name.")
         changes["name"] = name
     if description is not None:

@@ -10,13 +10,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events
 from core.context import Context
 from core.errors import Invalid, QuotaExceeded
 from core.identity.policy import authorize
+from core.sql import select
 
 UNLIMITED = -1
 DEFAULT_CLASS = "default"
@@ -62,7 +63,7 @@ _counters: dict[str, Counter] = {}
 
 
 def counts(resource: str) -> Callable[[Counter], Counter]:
-    """Register how a resource is counted: a function from project id to a one-value SELECT. The noun's file does this."""
+    """Register how a resource is counted: a function from project id to a one-value SELECT. Nouns do this."""
 
     def register(counter: Counter) -> Counter:
         _counters[resource] = counter
@@ -74,7 +75,9 @@ def counts(resource: str) -> Callable[[Counter], Counter]:
 def limits(session: Session, project_id: str) -> dict[str, int]:
     """Every limit in force for a project."""
     rows = session.execute(
-        select(Quota.project_id, Quota.resource, Quota.limit).where(col(Quota.project_id).in_([project_id, DEFAULT_CLASS]))
+        select(Quota.project_id, Quota.resource, Quota.limit).where(
+            col(Quota.project_id).in_([project_id, DEFAULT_CLASS])
+        )
     ).all()
     found = dict(DEFAULTS)
     for owner in (DEFAULT_CLASS, project_id):
@@ -131,7 +134,7 @@ def show(session: Session, ctx: Context, project_id: str) -> list[Usage]:
 
 
 def update(session: Session, ctx: Context, project_id: str, project_name: str, values: dict[str, int]) -> None:
-    """Set a project's own limits (or, for project_id `default`, the class's). A limit below use is allowed, as in nova."""
+    """Set a project's own limits (or, for project_id `default`, the class's). A limit below use is allowed."""
     authorize(ctx, "quota:set")
     for resource, limit in values.items():
         if resource not in DEFAULTS:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import UniqueConstraint, select
-from sqlmodel import Field, Session, SQLModel
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, Session, SQLModel, col
 
 from core.context import Context
 from core.errors import Forbidden, NotFound
 from core.identity.projects import DEFAULT_DOMAIN, Project
+from core.sql import select
 
 
 class User(SQLModel, table=True):
@@ -41,13 +42,17 @@ def context_for(session: Session, *, user: str, project: str, source: str) -> Co
     An admin of any project may work in every project, as the operator of a private cloud does.
     Raises NotFound for a user or project that does not exist, Forbidden without a role there.
     """
-    account = session.execute(select(User).where((User.name == user) | (User.id == user))).scalars().first()
+    account = session.execute(select(User).where((col(User.name) == user) | (col(User.id) == user))).scalars().first()
     if account is None or not account.enabled:
         raise NotFound(f"no user {user!r}", hint="Set `user` in config.toml.")
-    place = session.execute(select(Project).where((Project.name == project) | (Project.id == project))).scalars().first()
+    place = (
+        session.execute(select(Project).where((col(Project.name) == project) | (col(Project.id) == project)))
+        .scalars()
+        .first()
+    )
     if place is None or not place.enabled:
         raise NotFound(f"no project {project!r}", hint="skydeck project list shows them.")
-    held = session.execute(select(Assignment).where(Assignment.user_id == account.id)).scalars().all()
+    held = session.execute(select(Assignment).where(col(Assignment.user_id) == account.id)).scalars().all()
     roles = {row.role for row in held if row.project_id == place.id or row.role == "admin"}
     if not roles:
         raise Forbidden(f"{account.name} has no role in project {place.name}", hint="An admin can assign one.")

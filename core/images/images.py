@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, func, select
+from sqlalchemy import JSON, BigInteger, Column, Index, func
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
@@ -15,6 +15,7 @@ from core.context import Context
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import allowed, authorize
+from core.sql import select
 from core.store import clock_of, now
 from hostd.spec import DiskFormat, ImageRef
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, func, select
+from sqlalchemy import BigInteger, func
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
@@ -19,6 +19,7 @@ from core.identity.policy import authorize
 from core.network import ports, subnets
 from core.network.ports import FixedIP, Port
 from core.network.subnets import Subnet
+from core.sql import select
 from core.store import clock_of, now
 from hostd.spec import DhcpHost, NetworkSpec, SubnetSpec, Want
 
@@ -61,7 +62,7 @@ def visible(ctx: Context) -> Any:
 
 
 def find(session: Session, ctx: Context, id_or_name: str) -> Network:
-    """By id, or by a name that is unique among those the caller sees; its own project's win. Raises NotFound, Invalid."""
+    """By id, or a name unique among those the caller sees; its own project's win. Raises NotFound, Invalid."""
     authorize(ctx, "network:list")
     wanted = (col(Network.id) == id_or_name) | (col(Network.name) == id_or_name)
     rows = session.execute(select(Network).where(wanted, visible(ctx))).scalars().all()
@@ -90,9 +91,7 @@ def create(session: Session, ctx: Context, *, name: str, mtu: int = DEFAULT_MTU,
     )
     session.add(network)
     session.flush()
-    events.record(
-        session, ctx, "network.create", kind="network", id=network.id, name=name, project_id=ctx.project_id
-    )
+    events.record(session, ctx, "network.create", kind="network", id=network.id, name=name, project_id=ctx.project_id)
     return network
 
 
@@ -125,9 +124,13 @@ def default_for(session: Session, ctx: Context, cidr: str) -> Network:
 
     Raises Invalid when the project has several and none is called `default`.
     """
-    own = session.execute(
-        select(Network).where(col(Network.project_id) == ctx.project_id).order_by(col(Network.created_at))
-    ).scalars().all()
+    own = (
+        session.execute(
+            select(Network).where(col(Network.project_id) == ctx.project_id).order_by(col(Network.created_at))
+        )
+        .scalars()
+        .all()
+    )
     usable = [network for network in own if subnets.of_network(session, network.id)]
     if len(usable) == 1:
         return usable[0]
@@ -149,7 +152,7 @@ def host_spec(session: Session, network: Network, host_id: str) -> NetworkSpec:
     rows = session.execute(
         select(Port.id, Port.mac, FixedIP.subnet_id, FixedIP.ip, Port.dns_name)
         .where(
-            FixedIP.port_id == Port.id,
+            col(FixedIP.port_id) == col(Port.id),
             col(Port.network_id) == network.id,
             col(Port.host_id) == host_id,
             col(Port.device_owner) != ports.DHCP,
@@ -177,4 +180,3 @@ def host_spec(session: Session, network: Network, host_id: str) -> NetworkSpec:
             for subnet in subnets.of_network(session, network.id)
         ),
     )
-

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, UniqueConstraint, func, select
+from sqlalchemy import BigInteger, UniqueConstraint, func
 from sqlmodel import Field, Session, SQLModel, col
 
 from core.errors import Conflict
 from core.identity import quotas
+from core.sql import select
 from core.store import clock_of, now
 
 BASE_MAC = "fa:16:3e"

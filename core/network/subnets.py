@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, func, select
+from sqlalchemy import JSON, BigInteger, Column, func
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
@@ -15,6 +15,7 @@ from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import ports
 from core.network.ports import FixedIP, Port
+from core.sql import select
 from core.store import clock_of, now
 
 LARGEST = 16

@@ -19,7 +19,7 @@ import json
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, UniqueConstraint, exists, func, select, text, update
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, UniqueConstraint, exists, func, text, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col
 
@@ -27,6 +27,7 @@ from core import events
 from core.context import Context
 from core.errors import Conflict, NotFound, Superseded
 from core.identity.policy import allowed, authorize
+from core.sql import select
 from core.store import clock_of, now
 
 LEASE = 30_000_000
@@ -183,7 +184,7 @@ def claim(session: Session, *, owner: str, lanes_full: frozenset[str] = frozense
     at = now(session)
     older = aliased(Operation)
     waits = exists().where(
-        older.object_id == Operation.object_id,
+        col(older.object_id) == col(Operation.object_id),
         col(older.seq) < col(Operation.seq),
         col(older.state).in_(OPEN),
     )

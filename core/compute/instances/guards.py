@@ -62,9 +62,7 @@ GUARDS: dict[str, Guard] = {
     "unpause": Guard(rule="instance:power", vm_states=_in(s.PAUSED), task=s.UNPAUSING),
     "suspend": Guard(rule="instance:power", vm_states=_in(s.ACTIVE), task=s.SUSPENDING),
     "resume": Guard(rule="instance:power", vm_states=_in(s.SUSPENDED), task=s.RESUMING),
-    "delete": Guard(
-        rule="instance:delete", vm_states=None, task_states=None, launched=False, task=s.DELETING
-    ),
+    "delete": Guard(rule="instance:delete", vm_states=None, task_states=None, launched=False, task=s.DELETING),
     "metadata": Guard(
         rule="instance:set",
         vm_states=_in(s.ACTIVE, s.PAUSED, s.SUSPENDED, s.STOPPED),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, func, select
+from sqlalchemy import JSON, BigInteger, Column, Index, func
 from sqlmodel import Field, SQLModel, col
 
 from core.compute.instances import states
 from core.identity import quotas
+from core.sql import select
 
 
 class Instance(SQLModel, table=True):
-    """The flavor's numbers are copied in: a flavor may change or go. Deleted rows stay (`deleted_at` > 0), as in nova."""
+    """The flavor's numbers are copied in: a flavor may change or go. Deleted rows stay (`deleted_at` > 0)."""
 
     __table_args__ = (
         # The two orders lists are read in, per project and over all; `id` makes every order total.

@@ -28,9 +28,7 @@ def _funnel(
     return [host for host, _ in ranked], funnel
 
 
-def filter_scheduler(
-    request: Request, hosts: Sequence[HostView], _: random.Random
-) -> tuple[list[HostView], Funnel]:
+def filter_scheduler(request: Request, hosts: Sequence[HostView], _: random.Random) -> tuple[list[HostView], Funnel]:
     return _funnel(request, hosts, lambda left: weighers.rank(request, left))
 
 

@@ -1,0 +1,378 @@
+"""Creating instances: everything is checked, counted, placed and promised in one transaction.
+
+The order is nova's: policy, values, quota, then placement. An acknowledged create is a row, a claim on a host, ports
+with addresses, an operation and an audit event, or it is nothing at all. A create that no host can take is refused
+with its funnel, which stays readable as a failed operation.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+from typing import Any
+
+from sqlmodel import Session
+
+from core import events, names
+from core.compute import flavors, keypairs, placement
+from core.compute.flavors import Flavor
+from core.compute.instances import states
+from core.compute.instances.table import Instance
+from core.config import Config
+from core.context import Context
+from core.errors import Invalid, NoValidHost, QuotaExceeded, SkydeckError
+from core.identity import quotas
+from core.identity.policy import authorize
+from core.images import images
+from core.images.images import Image
+from core.network import networks, ports, subnets
+from core.network.networks import Network
+from core.operations import operations
+from core.operations.operations import Operation, State
+from core.store import Store, clock_of, now
+
+USER_DATA_LIMIT = 65535
+"""Bytes of base64 (nova's limit)."""
+
+MOST_AT_ONCE = 100
+"""Instances of one request: one transaction must stay short."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreateSpec:
+    """A create, as asked for. Names and ids are as a person typed them."""
+
+    name: str
+    flavor: str
+    image: str | None = None
+    networks: tuple[str, ...] = ()
+    """One NIC each; empty: the project's default network. `none` alone: no NIC."""
+    fixed_ip: str | None = None
+    key_name: str | None = None
+    user_data: bytes | None = None
+    config_drive: bool = False
+    files: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    properties: dict[str, str] = dataclasses.field(default_factory=dict)
+    hints: dict[str, str] = dataclasses.field(default_factory=dict)
+    availability_zone: str | None = None
+    """ZONE, or ZONE:HOST (admin) to force a host."""
+    min_count: int = 1
+    max_count: int = 1
+    idempotency_key: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """What an idempotency key is bound to."""
+        plain = dataclasses.asdict(self)
+        del plain["idempotency_key"]
+        return {key: str(value) for key, value in plain.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Created:
+    instances: tuple[Instance, ...]
+    operations: tuple[Operation, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """A spec with every name looked up and every rule checked."""
+
+    flavor: Flavor
+    image: Image | None
+    networks: tuple[Network, ...]
+    public_key: str | None
+    user_data: str | None
+    files: dict[str, str]
+    zone: str | None
+    host: str | None
+
+
+def create(store: Store, config: Config, ctx: Context, spec: CreateSpec) -> Created:
+    """Accept 1 to n instances. All `max_count` when quota and hosts allow, never fewer than `min_count`.
+
+    Raises Invalid, NotFound, Conflict, Forbidden, QuotaExceeded; NoValidHost after keeping the funnel.
+    """
+    try:
+        with store.write() as session:
+            return accept(session, config, ctx, spec)
+    except NoValidHost as refused:
+        # The refusal undid the transaction; what it learnt is kept in one of its own.
+        with store.write() as session:
+            refused.operation_id = _keep_refusal(session, ctx, spec, refused).id
+        raise
+
+
+def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> Created:
+    """`create` inside an open transaction."""
+    authorize(ctx, "instance:create")
+    earlier = operations.repeated(session, ctx, spec.idempotency_key, spec.body())
+    if earlier is not None:
+        instance = session.get(Instance, earlier.object_id)
+        return Created(instances=(instance,) if instance else (), operations=(earlier,))
+    parts = _check(session, config, ctx, spec)
+    count = _within_quota(session, ctx, spec, parts)
+    reservation = f"r-{clock_of(session).hex()[:8]}"
+    views = placement.snapshot(session, ctx.project_id)
+    instances: list[Instance] = []
+    enqueued: list[Operation] = []
+    for index in range(count):
+        instance = _row(session, ctx, spec, parts, index=index, count=count, reservation=reservation)
+        try:
+            request = placement.request_for(session, instance, zone=parts.zone, host=parts.host)
+            host_id, funnel = placement.place(session, instance, request, scheduler=config.scheduler, views=views)
+        except NoValidHost:
+            if len(instances) >= spec.min_count:
+                break
+            raise
+        instance.host_id = host_id
+        session.add(instance)
+        session.flush()
+        _plug(session, instance, spec, parts)
+        operation = operations.enqueue(
+            session,
+            ctx,
+            "instance.create",
+            object_kind="instance",
+            object_id=instance.id,
+            object_name=instance.name,
+            project_id=instance.project_id,
+            lane=host_id,
+            args=spec.body(),
+            data={"funnel": funnel.to_json(), "zone": parts.zone, "forced": parts.host, "tried": [host_id]},
+            idempotency_key=spec.idempotency_key if index == 0 else None,
+        )
+        events.record(
+            session,
+            ctx,
+            "instance.create",
+            kind="instance",
+            id=instance.id,
+            name=instance.name,
+            project_id=instance.project_id,
+            after={"flavor": instance.flavor_name, "image": instance.image_name, "host_id": host_id},
+        )
+        instances.append(instance)
+        enqueued.append(operation)
+    session.flush()
+    return Created(instances=tuple(instances), operations=tuple(enqueued))
+
+
+def _check(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> _Parts:
+    names.check(spec.name, "server")
+    if not 1 <= spec.min_count <= spec.max_count <= MOST_AT_ONCE:
+        raise Invalid(
+            f"cannot make {spec.min_count} to {spec.max_count} at once", hint=f"1 <= min <= max <= {MOST_AT_ONCE}."
+        )
+    if spec.fixed_ip and spec.max_count > 1:
+        raise Invalid("one address cannot serve several instances", hint="Leave --fixed-ip out, or make one.")
+    flavor = flavors.find(session, ctx, spec.flavor)
+    image = _image(session, ctx, spec, flavor)
+    zone, host = _zone(ctx, spec.availability_zone)
+    if spec.networks == ("none",):
+        wanted: tuple[Network, ...] = ()
+    elif spec.networks:
+        wanted = tuple(networks.find(session, ctx, network) for network in spec.networks)
+    else:
+        wanted = (networks.default_for(session, ctx, config.network_cidr),)
+    for network in wanted:
+        if not subnets.of_network(session, network.id):
+            raise Invalid(
+                f"network {network.name} has no subnet", hint=f"skydeck subnet create --network {network.name}"
+            )
+    return _Parts(
+        flavor=flavor,
+        image=image,
+        networks=wanted,
+        public_key=keypairs.find(session, ctx, spec.key_name).public_key if spec.key_name else None,
+        user_data=_user_data(spec.user_data),
+        files=_files(session, ctx, spec.files),
+        zone=zone,
+        host=host,
+    )
+
+
+def _image(session: Session, ctx: Context, spec: CreateSpec, flavor: Flavor) -> Image | None:
+    if spec.image is None:
+        raise Invalid("an image is needed to boot from", hint="Choose with --image; skydeck image list shows them.")
+    image = images.find(session, ctx, spec.image)
+    if image.status != "active":
+        raise Invalid(f"image {image.name} is {image.status}", hint="Only an active image can be booted.")
+    if image.disk_format in ("aki", "ari"):
+        raise Invalid(
+            f"image {image.name} is a {'kernel' if image.disk_format == 'aki' else 'ramdisk'}",
+            hint="Set it as kernel_id or ramdisk_id of a disk image.",
+        )
+    if flavor.ram_mb < image.min_ram_mb:
+        raise Invalid(f"flavor {flavor.name} has {flavor.ram_mb} MiB, image {image.name} needs {image.min_ram_mb}")
+    size_gb = -(-(image.virtual_size or 0) // (1 << 30))
+    needed = max(image.min_disk_gb, size_gb)
+    if flavor.disk_gb and flavor.disk_gb < needed:
+        raise Invalid(
+            f"flavor {flavor.name} has a disk of {flavor.disk_gb} GiB, image {image.name} needs {needed}",
+            hint="Choose a larger flavor.",
+        )
+    for key in ("kernel_id", "ramdisk_id"):
+        if key in image.properties:
+            part = images.find(session, ctx, image.properties[key])
+            if part.status != "active":
+                raise Invalid(f"the {key} of image {image.name} is {part.status}")
+    return image
+
+
+def _zone(ctx: Context, text: str | None) -> tuple[str | None, str | None]:
+    """ZONE[:HOST] taken apart. Forcing a host is the operator's."""
+    if not text:
+        return None, None
+    zone, _, host = text.partition(":")
+    if host:
+        authorize(ctx, "instance:force_host")
+    return zone or None, host or None
+
+
+def _user_data(data: bytes | None) -> str | None:
+    if data is None:
+        return None
+    encoded = base64.b64encode(data).decode()
+    if len(encoded) > USER_DATA_LIMIT:
+        raise Invalid(f"user data is {len(encoded)} bytes in base64, at most {USER_DATA_LIMIT}")
+    return encoded
+
+
+def _files(session: Session, ctx: Context, files: dict[str, bytes]) -> dict[str, str]:
+    limits = quotas.limits(session, ctx.project_id)
+
+    def check(resource: str, amount: int) -> None:
+        if limits[resource] != quotas.UNLIMITED and amount > limits[resource]:
+            raise QuotaExceeded(f"{resource}: {amount} of at most {limits[resource]}")
+
+    check("injected_files", len(files))
+    for path, content in files.items():
+        check("injected_file_path_bytes", len(path.encode()))
+        check("injected_file_content_bytes", len(content))
+    return {path: base64.b64encode(content).decode() for path, content in files.items()}
+
+
+def _within_quota(session: Session, ctx: Context, spec: CreateSpec, parts: _Parts) -> int:
+    """How many may be made: as many as the quota has room for, at least min_count. Raises QuotaExceeded."""
+    each = {
+        "instances": 1,
+        "cores": parts.flavor.vcpus,
+        "ram": parts.flavor.ram_mb,
+        "ports": len(parts.networks),
+    }
+    count = spec.max_count
+    for resource, amount in each.items():
+        left = quotas.room(session, ctx.project_id, resource)
+        if left is not None and amount:
+            count = min(count, left // amount)
+    if count < spec.min_count:
+        quotas.check(session, ctx, **{resource: amount * spec.min_count for resource, amount in each.items()})
+    check_properties(session, ctx, spec.properties)
+    return count
+
+
+def check_properties(session: Session, ctx: Context, properties: dict[str, str]) -> None:
+    """A server's metadata: count by quota, keys and values of at most 255 characters."""
+    limit = quotas.limits(session, ctx.project_id)["metadata_items"]
+    if limit != quotas.UNLIMITED and len(properties) > limit:
+        raise QuotaExceeded(f"metadata_items: {len(properties)} of at most {limit}")
+    for key, value in properties.items():
+        if not key or len(key) > names.LONGEST or len(value) > names.LONGEST:
+            raise Invalid(f"metadata {key[:40]!r}: keys and values have 1 to {names.LONGEST} characters")
+
+
+def _row(
+    session: Session, ctx: Context, spec: CreateSpec, parts: _Parts, *, index: int, count: int, reservation: str
+) -> Instance:
+    # nova numbers the members of one request: web-1, web-2, …
+    name = f"{spec.name}-{index + 1}" if count > 1 else spec.name
+    at = now(session)
+    image, flavor = parts.image, parts.flavor
+    instance_id = clock_of(session).uuid()
+    return Instance(
+        id=instance_id,
+        name=name,
+        project_id=ctx.project_id,
+        user_id=ctx.user_id,
+        hostname=names.hostname(name, f"server-{instance_id[:8]}"),
+        availability_zone=parts.zone,
+        flavor_id=flavor.id,
+        flavor_name=flavor.name,
+        vcpus=flavor.vcpus,
+        ram_mb=flavor.ram_mb,
+        root_gb=flavor.disk_gb,
+        ephemeral_gb=flavor.ephemeral_gb,
+        swap_mb=flavor.swap_mb,
+        extra_specs=dict(flavor.extra_specs),
+        image_id=image.id if image else None,
+        image_name=image.name if image else "",
+        kernel_id=image.properties.get("kernel_id") if image else None,
+        ramdisk_id=image.properties.get("ramdisk_id") if image else None,
+        image_properties=dict(image.properties) if image else {},
+        key_name=spec.key_name,
+        public_key=parts.public_key,
+        user_data=parts.user_data,
+        config_drive=spec.config_drive,
+        files=parts.files,
+        properties=dict(spec.properties),
+        hints=dict(spec.hints),
+        launch_index=index,
+        reservation_id=reservation,
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def _plug(session: Session, instance: Instance, spec: CreateSpec, parts: _Parts) -> None:
+    for network in parts.networks:
+        blocks = subnets.of_network(session, network.id)
+        ports.create(
+            session,
+            project_id=instance.project_id,
+            network_id=network.id,
+            fixed={block.id: subnets.pick(session, block, spec.fixed_ip) for block in blocks},
+            owner=f"compute:{instance.availability_zone or 'nova'}",
+            device_id=instance.id,
+            dns_name=instance.hostname,
+            host_id=instance.host_id,
+        )
+
+
+def _keep_refusal(session: Session, ctx: Context, spec: CreateSpec, refused: SkydeckError) -> Operation:
+    operation = operations.enqueue(
+        session,
+        ctx,
+        "instance.create",
+        object_kind="instance",
+        object_id=clock_of(session).uuid(),
+        object_name=spec.name,
+        project_id=ctx.project_id,
+        args=spec.body(),
+        data={"funnel": getattr(refused, "funnel", {})},
+    )
+    operation.state, operation.error = State.FAILED, refused.to_json()
+    operation.ended_at, operation.step = now(session), states.SCHEDULING
+    session.flush()
+    session.info.pop("enqueued")
+    events.record(
+        session,
+        ctx,
+        "instance.create_refused",
+        kind="operation",
+        id=operation.id,
+        name=spec.name,
+        project_id=ctx.project_id,
+        after={"error": refused.title},
+    )
+    return operation
+
+
+def decode_user_data(encoded: str | None) -> bytes | None:
+    """The bytes a user gave. Raises Invalid for damaged base64."""
+    if encoded is None:
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except binascii.Error as bad:
+        raise Invalid("user data is not base64") from bad

@@ -1,0 +1,122 @@
+"""An instance as its host is told it: the row, its ports and its images, turned into hostd's spec."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from sqlmodel import Session, col
+
+from core.compute.instances.table import Instance
+from core.config import Config
+from core.errors import Failed
+from core.images.images import Image
+from core.network import ports
+from core.network.networks import Network
+from core.network.ports import FixedIP, Port
+from core.network.subnets import Subnet
+from core.sql import select
+from hostd.spec import ConfigDrive, ImageRef, InstanceSpec, Nic, Want
+
+
+def spec(
+    session: Session, config: Config, instance: Instance, *, want: str | None = None, hard: bool = False
+) -> InstanceSpec:
+    """The whole of what the host shall make so. `want` overrides the row's wish, for undo."""
+    plugged = ports.of_device(session, instance.id)
+    return InstanceSpec(
+        uuid=instance.id,
+        want=Want(want or instance.want),
+        name=instance.name,
+        project_id=instance.project_id,
+        vcpus=instance.vcpus,
+        ram_mb=instance.ram_mb,
+        root_gb=instance.root_gb,
+        ephemeral_gb=instance.ephemeral_gb,
+        swap_mb=instance.swap_mb,
+        os_type=instance.image_properties.get("os_type") or config.default_ephemeral_format or None,
+        image=_ref(session, instance.image_id),
+        kernel=_ref(session, instance.kernel_id),
+        ramdisk=_ref(session, instance.ramdisk_id),
+        cmdline=instance.image_properties.get("os_command_line", ""),
+        nics=tuple(_nic(session, port) for port in plugged),
+        config_drive=_config_drive(session, instance, plugged) if _wants_drive(instance) else None,
+        stop_timeout=config.shutdown_timeout,
+        hard=hard,
+    )
+
+
+def images_of(spec: InstanceSpec) -> list[ImageRef]:
+    """What must be in the host's cache before the spec can be applied."""
+    return [ref for ref in (spec.kernel, spec.ramdisk, spec.image) if ref is not None]
+
+
+def _wants_drive(instance: Instance) -> bool:
+    # Until the metadata service exists, a key, user data or files can reach the guest by this disk alone.
+    return bool(instance.config_drive or instance.public_key or instance.user_data or instance.files)
+
+
+def _ref(session: Session, image_id: str | None) -> ImageRef | None:
+    if image_id is None:
+        return None
+    image = session.get(Image, image_id)
+    if image is None or image.digest is None:
+        raise Failed(f"image {image_id} has no data any more", hint="Delete the instance and launch from another.")
+    return image.ref
+
+
+def _nic(session: Session, port: Port) -> Nic:
+    network = session.get(Network, port.network_id)
+    assert network is not None  # a foreign key holds it
+    return Nic(
+        port_id=port.id,
+        network_id=port.network_id,
+        mac=port.mac,
+        mtu=network.mtu,
+        ips=tuple(ports.addresses(session, port.id)),
+    )
+
+
+def _config_drive(session: Session, instance: Instance, plugged: list[Port]) -> ConfigDrive:
+    return ConfigDrive(
+        hostname=instance.hostname,
+        meta=instance.properties,
+        public_keys={instance.key_name or "key": instance.public_key} if instance.public_key else {},
+        user_data=instance.user_data,
+        network_data=network_data(session, plugged),
+        availability_zone=instance.availability_zone or "nova",
+        project_id=instance.project_id,
+        files=instance.files,
+    )
+
+
+def network_data(session: Session, plugged: list[Port]) -> dict[str, Any]:
+    """OpenStack's network_data.json (nova/virt/netutils.py): links, networks, services."""
+    links: list[dict[str, Any]] = []
+    nets: list[dict[str, Any]] = []
+    services: list[dict[str, str]] = []
+    for index, port in enumerate(plugged):
+        network = session.get(Network, port.network_id)
+        assert network is not None
+        link = f"tap{port.id[:11]}"
+        links.append(
+            {"id": link, "vif_id": port.id, "type": "phy", "mtu": network.mtu, "ethernet_mac_address": port.mac}
+        )
+        rows = session.execute(
+            select(FixedIP.ip, Subnet).where(col(FixedIP.port_id) == port.id, col(Subnet.id) == col(FixedIP.subnet_id))
+        ).all()
+        for ip, subnet in rows:
+            entry: dict[str, Any] = {"id": f"network{index}", "link": link, "network_id": network.id}
+            if subnet.enable_dhcp:
+                entry["type"] = "ipv4_dhcp"
+            else:
+                block = ipaddress.ip_network(subnet.cidr)
+                routes = (
+                    [{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": subnet.gateway_ip}]
+                    if subnet.gateway_ip
+                    else []
+                )
+                entry |= {"type": "ipv4", "ip_address": ip, "netmask": str(block.netmask), "routes": routes}
+            nets.append(entry)
+            services += [{"type": "dns", "address": server} for server in subnet.dns_nameservers]
+    return {"links": links, "networks": nets, "services": services}

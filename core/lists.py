@@ -1,0 +1,369 @@
+"""The listings of every noun, by name: one explicit map that the command line and the app both read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, func
+from sqlmodel import col
+
+from core.compute.flavors import Flavor
+from core.compute.flavors import visible as flavor_visible
+from core.compute.instances.reads import LISTING as INSTANCES
+from core.compute.instances.table import Instance
+from core.compute.keypairs import Keypair
+from core.context import Context
+from core.events import Event
+from core.hosts.aggregates import Aggregate
+from core.hosts.drift import Finding
+from core.hosts.hosts import Host
+from core.identity.projects import Project
+from core.identity.users import User
+from core.images.images import Image
+from core.images.images import visible as image_visible
+from core.listing import Listing
+from core.network.networks import Network
+from core.network.ports import FixedIP, Port
+from core.network.subnets import Subnet
+from core.operations.operations import Operation
+from core.sql import select
+
+
+def _own(column: Any) -> Any:
+    """Scope: the caller's project, or all of them."""
+    return lambda ctx: True if ctx.all_projects else column == ctx.project_id
+
+
+def _of_project(table: Any) -> Any:
+    def joined(query: Select[Any]) -> Select[Any]:
+        return query.select_from(table).outerjoin(Project, col(Project.id) == col(table.project_id))
+
+    return joined
+
+
+_used_by = (
+    select(func.count())
+    .where(col(Instance.flavor_id) == col(Flavor.id), col(Instance.deleted_at) == 0)
+    .correlate(Flavor)
+    .scalar_subquery()
+)
+
+FLAVORS = Listing(
+    kind="flavor",
+    rule="flavor:list",
+    columns={
+        "id": col(Flavor.id),
+        "name": col(Flavor.name),
+        "vcpus": col(Flavor.vcpus),
+        "ram_mb": col(Flavor.ram_mb),
+        "disk_gb": col(Flavor.disk_gb),
+        "ephemeral_gb": col(Flavor.ephemeral_gb),
+        "swap_mb": col(Flavor.swap_mb),
+        "is_public": col(Flavor.is_public),
+        "used": _used_by,
+        "extra_specs": col(Flavor.extra_specs),
+        "description": col(Flavor.description),
+    },
+    source=lambda query: query.select_from(Flavor),
+    scope=flavor_visible,
+    sort="ram_mb,name",
+)
+
+
+def _image_scope(ctx: Context) -> Any:
+    if ctx.all_projects:
+        return col(Image.status) != "deleted"
+    mine = (col(Image.project_id) == ctx.project_id) | (col(Image.visibility) == "public")
+    return image_visible(ctx) & mine
+
+
+IMAGES = Listing(
+    kind="image",
+    rule="image:list",
+    columns={
+        "id": col(Image.id),
+        "name": col(Image.name),
+        "status": col(Image.status),
+        "disk_format": col(Image.disk_format),
+        "size": col(Image.size),
+        "virtual_size": col(Image.virtual_size),
+        "visibility": col(Image.visibility),
+        "protected": col(Image.protected),
+        "digest": col(Image.digest),
+        "min_disk_gb": col(Image.min_disk_gb),
+        "min_ram_mb": col(Image.min_ram_mb),
+        "properties": col(Image.properties),
+        "error": col(Image.error),
+        "project": col(Project.name),
+        "project_id": col(Image.project_id),
+        "created_at": col(Image.created_at),
+    },
+    source=_of_project(Image),
+    scope=_image_scope,
+    search=("name", "id"),
+)
+
+KEYPAIRS = Listing(
+    kind="keypair",
+    rule="keypair:list",
+    columns={
+        "name": col(Keypair.name),
+        "type": col(Keypair.type),
+        "fingerprint": col(Keypair.fingerprint),
+        "public_key": col(Keypair.public_key),
+        "created_at": col(Keypair.created_at),
+    },
+    source=lambda query: query.select_from(Keypair),
+    scope=lambda ctx: col(Keypair.user_id) == ctx.user_id,
+    key="name",
+)
+
+_cidrs = (
+    select(func.min(Subnet.cidr)).where(col(Subnet.network_id) == col(Network.id)).correlate(Network).scalar_subquery()
+)
+_ports = select(func.count()).where(col(Port.network_id) == col(Network.id)).correlate(Network).scalar_subquery()
+
+NETWORKS = Listing(
+    kind="network",
+    rule="network:list",
+    columns={
+        "id": col(Network.id),
+        "name": col(Network.name),
+        "cidr": func.coalesce(_cidrs, ""),
+        "status": col(Network.status),
+        "mtu": col(Network.mtu),
+        "shared": col(Network.shared),
+        "ports": _ports,
+        "project": col(Project.name),
+        "project_id": col(Network.project_id),
+        "created_at": col(Network.created_at),
+    },
+    source=_of_project(Network),
+    scope=lambda ctx: True if ctx.all_projects else (col(Network.project_id) == ctx.project_id) | col(Network.shared),
+    search=("name", "id", "cidr"),
+)
+
+SUBNETS = Listing(
+    kind="subnet",
+    rule="network:list",
+    columns={
+        "id": col(Subnet.id),
+        "name": col(Subnet.name),
+        "network": col(Network.name),
+        "network_id": col(Subnet.network_id),
+        "cidr": col(Subnet.cidr),
+        "gateway_ip": col(Subnet.gateway_ip),
+        "enable_dhcp": col(Subnet.enable_dhcp),
+        "allocation_pools": col(Subnet.allocation_pools),
+        "dns_nameservers": col(Subnet.dns_nameservers),
+        "project_id": col(Subnet.project_id),
+        "created_at": col(Subnet.created_at),
+    },
+    source=lambda query: query.select_from(Subnet).join(Network, col(Network.id) == col(Subnet.network_id)),
+    scope=_own(col(Subnet.project_id)),
+)
+
+_fixed = select(func.min(FixedIP.ip)).where(col(FixedIP.port_id) == col(Port.id)).correlate(Port).scalar_subquery()
+
+PORTS = Listing(
+    kind="port",
+    rule="network:list",
+    columns={
+        "id": col(Port.id),
+        "name": col(Port.name),
+        "mac": col(Port.mac),
+        "ip": func.coalesce(_fixed, ""),
+        "status": col(Port.status),
+        "network_id": col(Port.network_id),
+        "device_owner": col(Port.device_owner),
+        "device_id": col(Port.device_id),
+        "project_id": col(Port.project_id),
+        "created_at": col(Port.created_at),
+    },
+    source=lambda query: query.select_from(Port),
+    scope=_own(col(Port.project_id)),
+    search=("name", "id", "mac", "ip"),
+    sort="created_at",
+)
+
+_placed = (
+    select(func.count())
+    .where(col(Instance.host_id) == col(Host.id), col(Instance.deleted_at) == 0)
+    .correlate(Host)
+    .scalar_subquery()
+)
+
+HOSTS = Listing(
+    kind="host",
+    rule="host:list",
+    columns={
+        "id": col(Host.id),
+        "name": col(Host.name),
+        "state": col(Host.state),
+        "state_reason": col(Host.state_reason),
+        "enabled": col(Host.enabled),
+        "disabled_reason": col(Host.disabled_reason),
+        "address": col(Host.address),
+        "port": col(Host.port),
+        "ssh_user": col(Host.ssh_user),
+        "availability_zone": col(Host.availability_zone),
+        "arch": col(Host.arch),
+        "cpu_model": col(Host.cpu_model),
+        "accel": col(Host.accel),
+        "instances": _placed,
+        "running": col(Host.running),
+        "vcpus": col(Host.vcpus),
+        "vcpus_used": col(Host.vcpus_used),
+        "vcpus_cap": col(Host.vcpus_cap),
+        "ram_mb": col(Host.ram_mb),
+        "ram_mb_used": col(Host.ram_mb_used),
+        "ram_mb_cap": col(Host.ram_mb_cap),
+        "ram_free_mb": col(Host.ram_free_mb),
+        "disk_gb": col(Host.disk_gb),
+        "disk_gb_used": col(Host.disk_gb_used),
+        "disk_gb_cap": col(Host.disk_gb_cap),
+        "disk_free_gb": col(Host.disk_free_gb),
+        "load1": col(Host.load1),
+        "versions": col(Host.versions),
+        "seen_at": col(Host.seen_at),
+        "created_at": col(Host.created_at),
+    },
+    source=lambda query: query.select_from(Host),
+    scope=lambda ctx: True,
+    search=("name", "address", "id"),
+)
+
+AGGREGATES = Listing(
+    kind="aggregate",
+    rule="aggregate:list",
+    columns={"id": col(Aggregate.id), "name": col(Aggregate.name), "properties": col(Aggregate.properties)},
+    source=lambda query: query.select_from(Aggregate),
+    scope=lambda ctx: True,
+)
+
+_instances_of = (
+    select(func.count())
+    .where(col(Instance.project_id) == col(Project.id), col(Instance.deleted_at) == 0)
+    .correlate(Project)
+    .scalar_subquery()
+)
+
+PROJECTS = Listing(
+    kind="project",
+    rule="project:list",
+    columns={
+        "id": col(Project.id),
+        "name": col(Project.name),
+        "enabled": col(Project.enabled),
+        "description": col(Project.description),
+        "instances": _instances_of,
+    },
+    source=lambda query: query.select_from(Project),
+    scope=lambda ctx: True if ctx.is_admin else col(Project.id) == ctx.project_id,
+    search=("name", "id"),
+)
+
+USERS = Listing(
+    kind="user",
+    rule="user:list",
+    columns={"id": col(User.id), "name": col(User.name), "enabled": col(User.enabled)},
+    source=lambda query: query.select_from(User),
+    scope=lambda ctx: True,
+)
+
+OPERATIONS = Listing(
+    kind="operation",
+    rule="operation:list",
+    columns={
+        "id": col(Operation.id),
+        "seq": col(Operation.seq),
+        "kind": col(Operation.kind),
+        "object_kind": col(Operation.object_kind),
+        "object_id": col(Operation.object_id),
+        "object_name": col(Operation.object_name),
+        "state": col(Operation.state),
+        "step": col(Operation.step),
+        "progress": col(Operation.progress),
+        "attempt": col(Operation.attempt),
+        "error": col(Operation.error),
+        "user_name": col(Operation.user_name),
+        "host": func.coalesce(col(Host.name), ""),
+        "request_id": col(Operation.request_id),
+        "project_id": col(Operation.project_id),
+        "created_at": col(Operation.created_at),
+        "started_at": col(Operation.started_at),
+        "ended_at": col(Operation.ended_at),
+    },
+    source=lambda query: query.select_from(Operation).outerjoin(Host, col(Host.id) == col(Operation.lane)),
+    scope=_own(col(Operation.project_id)),
+    name="object_name",
+    search=("object_name", "kind", "state"),
+    sort="-seq",
+)
+
+EVENTS = Listing(
+    kind="event",
+    rule="event:list",
+    columns={
+        "id": col(Event.id),
+        "at": col(Event.at),
+        "action": col(Event.action),
+        "object_kind": col(Event.object_kind),
+        "object_id": col(Event.object_id),
+        "object_name": col(Event.object_name),
+        "user_name": col(Event.user_name),
+        "source": col(Event.source),
+        "request_id": col(Event.request_id),
+        "before": col(Event.before),
+        "after": col(Event.after),
+        "project_id": col(Event.project_id),
+    },
+    source=lambda query: query.select_from(Event),
+    scope=_own(col(Event.project_id)),
+    name="object_name",
+    search=("object_name", "action", "user_name"),
+    sort="-id",
+)
+
+FINDINGS = Listing(
+    kind="finding",
+    rule="finding:list",
+    columns={
+        "id": col(Finding.id),
+        "kind": col(Finding.kind),
+        "host": func.coalesce(col(Host.name), ""),
+        "object_id": col(Finding.object_id),
+        "object_name": col(Finding.object_name),
+        "title": col(Finding.title),
+        "act": col(Finding.act),
+        "evidence": col(Finding.evidence),
+        "first_seen": col(Finding.first_seen),
+        "last_seen": col(Finding.last_seen),
+    },
+    source=lambda query: query.select_from(Finding).outerjoin(Host, col(Host.id) == col(Finding.host_id)),
+    scope=lambda ctx: col(Finding.resolved_at).is_(None),
+    name="object_name",
+    search=("object_name", "title", "kind"),
+    sort="-first_seen",
+)
+
+LISTINGS: dict[str, Listing] = {
+    listing.kind: listing
+    for listing in (
+        INSTANCES,
+        IMAGES,
+        FLAVORS,
+        KEYPAIRS,
+        NETWORKS,
+        SUBNETS,
+        PORTS,
+        HOSTS,
+        AGGREGATES,
+        PROJECTS,
+        USERS,
+        OPERATIONS,
+        EVENTS,
+        FINDINGS,
+    )
+}
+"""Noun to how it is listed."""

@@ -1,0 +1,21 @@
+"""Every table, declared: importing this file is what makes the metadata complete for migrations."""
+
+from sqlmodel import SQLModel
+
+import core.compute.flavors
+import core.compute.instances.table
+import core.compute.keypairs
+import core.events
+import core.hosts.aggregates
+import core.hosts.drift
+import core.hosts.hosts
+import core.identity.projects
+import core.identity.quotas
+import core.identity.users
+import core.images.images
+import core.network.networks
+import core.network.ports
+import core.network.subnets
+import core.operations.operations  # noqa: F401
+
+METADATA = SQLModel.metadata
