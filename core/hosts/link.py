@@ -130,7 +130,7 @@ class Link:
         """Returns when calls can be made. Raises Unavailable when the time runs out or the link ended."""
         try:
             async with asyncio.timeout(timeout):
-                while self.status.state is not LinkState.UP:
+                while self._open() is None:
                     if self.status.state is LinkState.ENDED:
                         raise self._not_up()
                     await self._changed.wait()
@@ -147,8 +147,8 @@ class Link:
         Raises Unavailable when the host is not connected (nothing was sent), Unknown when the connection was cut or
         the time ran out before the answer, HostError as the host raised it.
         """
-        conversation = self._conversation
-        if conversation is None or self.status.state is not LinkState.UP:
+        conversation = self._open()
+        if conversation is None:
             raise self._not_up()
         try:
             return await conversation.call(call, body, timeout=timeout)
@@ -183,6 +183,11 @@ class Link:
             if sent is not None:
                 raise sent from None
             raise self._not_up() from None
+
+    def _open(self) -> Conversation | None:
+        """The conversation on which calls can be made now. A cut one is none, even before the loop has noticed."""
+        conversation = self._conversation
+        return conversation if conversation is not None and not conversation.ended.done() else None
 
     def _not_up(self) -> Unavailable:
         return Unavailable(
@@ -296,8 +301,8 @@ class Link:
 
     def _acknowledge(self) -> None:
         """Tell the host what was kept. Nobody waits for the answer: after a cut the events simply come again."""
-        if self._conversation is not None and self.status.state is LinkState.UP:
-            self._conversation.start("ack", Ack(seq=self._seen)).add_done_callback(_ignore)
+        if (conversation := self._open()) is not None:
+            conversation.start("ack", Ack(seq=self._seen)).add_done_callback(_ignore)
 
 
 def _ignore(answer: asyncio.Future[Any]) -> None:
