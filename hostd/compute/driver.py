@@ -1,0 +1,372 @@
+"""The guest driver: converges instances on this host, and tells what is known of guests beyond that.
+
+`plan` decides, the steps here act; each looks first and does nothing that is done already, because it may have been
+done before a crash. `power` knows how to switch a guest off; `libvirt_driver` alone speaks to libvirt, and is
+imported as the driver starts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hostd.compute import power
+from hostd.compute.accel import Probe
+from hostd.compute.domain import Domain
+from hostd.compute.domain_xml import Places, quarantined, released, render
+from hostd.compute.plan import STEPS, GuestSeen, hardware, plan
+from hostd.drivers import ConsolePaths, Happened, Step, StepContext
+from hostd.spec import (
+    Accel,
+    DiskSeen,
+    DomainSeen,
+    ErrorCode,
+    EventKind,
+    HostError,
+    InstanceSpec,
+    ObjectKind,
+    PowerState,
+    Want,
+)
+from hostd.storage import config_drive, disks
+from hostd.storage.console_log import tail
+from hostd.storage.instances import CONFIG, CONFIG_DIGEST, SEED, Instances, publish
+
+if TYPE_CHECKING:
+    from hostd.compute.libvirt_driver import Libvirt
+
+URI: Final = "qemu:///system"
+
+MACHINE: Final = "q35"
+"""What new guests get, in the newest version this host's QEMU has."""
+
+ACCEL_PATIENCE: Final = 60.0
+"""Seconds a define waits for the KVM probe that runs as the host starts."""
+
+QUARANTINE_PATIENCE: Final = 60.0
+"""Seconds a guest that nobody lists gets to switch itself off."""
+
+REBOOT_PATIENCE: Final = 120
+"""Seconds of a soft reboot before it becomes a hard one, unless the caller says otherwise."""
+
+
+class GuestDriver:
+    """What `hostd.drivers.Guests` asks for. Thread-safe; one step at a time per instance is the caller's care."""
+
+    kind = ObjectKind.INSTANCE
+    steps = STEPS
+
+    def __init__(self, *, state: Path, run: Path, uri: str = URI, probe: Probe | None = None) -> None:
+        """Touches nothing. `state` and `run` are hostd's directories; `uri` is libvirt's."""
+        self._instances = Instances(state=state, run=run)
+        self._uri = uri
+        self._probe = probe or Probe(kernels=(state / "probe" / "vmlinuz", Path("/boot")))
+        self._libvirt_or_none: Libvirt | None = None
+        self._accel: Accel | None = None
+        self._accel_known = threading.Event()
+        self._machine: str | None = None
+        self._cache = "none"
+        self._acts: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
+            "reboot_soft": self._reboot_soft,
+            "reboot_hard": self._reboot_hard,
+            "console_log": self._console_log,
+            "power_off_found": self._power_off_found,
+            "adopt": self._adopt,
+        }
+        self._steps: dict[str, Callable[[Step, InstanceSpec, StepContext], None]] = {
+            "cut": self._cut,
+            "undefine": self._undefine,
+            "erase": self._erase,
+            "disks": self._make_disks,
+            "config_drive": self._write_config_drive,
+            "define": self._define,
+            "start": self._start,
+            "resume": self._start,
+            "unpause": self._unpause,
+            "pause": self._pause,
+            "suspend": self._suspend,
+            "stop": self._stop,
+        }
+
+    # ------------------------------------------------------------------ life
+
+    def start(self, on_event: Callable[[Happened], None]) -> None:
+        """Connect, or keep trying: a libvirtd that is down does not raise. Raises OSError for a bad state directory."""
+        from hostd.compute.libvirt_driver import Libvirt
+
+        self._instances.prepare()
+        self._cache = "none" if _has_direct_io(self._instances.root) else "writeback"
+
+        def on_power(uuid: str, now: PowerState, reason: str) -> None:
+            on_event(Happened(kind=EventKind.LIFECYCLE, uuid=uuid, detail={"power": now.value, "reason": reason}))
+
+        def on_link(up: bool, detail: str) -> None:
+            what = "libvirt_up" if up else "libvirt_down"
+            on_event(Happened(kind=EventKind.HOST, uuid=None, detail={"what": what, "detail": detail}))
+
+        self._libvirt_or_none = Libvirt(self._uri, on_power=on_power, on_link=on_link)
+        self._libvirt.start()
+
+    def stop(self) -> None:
+        """Disconnect and end own threads. Guests run on. A driver that is stopped stays stopped."""
+        if self._libvirt_or_none:
+            self._libvirt_or_none.stop()
+
+    def probe(self) -> Accel:
+        """Boot a kernel under KVM to see whether guests would; about ten seconds where they would not."""
+        return self._probe.run()
+
+    def use(self, accel: Accel) -> None:
+        self._accel = accel
+        self._accel_known.set()
+
+    def versions(self) -> dict[str, str]:
+        return self._libvirt_or_none.versions() if self._libvirt_or_none else {}
+
+    @property
+    def _libvirt(self) -> Libvirt:
+        if self._libvirt_or_none is None:
+            raise HostError(ErrorCode.LIBVIRT_DOWN, "hostd has not begun to connect to libvirtd yet")
+        return self._libvirt_or_none
+
+    # ------------------------------------------------------------------ converging
+
+    def seen(self, uuid: str) -> GuestSeen:
+        """Domain, files and what the host would give it. Raises HostError(LIBVIRT_DOWN)."""
+        directory = self._instances.directory(uuid)
+        domain = self._libvirt.look(uuid)
+        return GuestSeen(
+            domain=domain,
+            files=self._instances.names(uuid),
+            config=_read(directory / CONFIG_DIGEST),
+            accel=self._accel,
+            machine=self._newest_machine(),
+            cache=self._cache,
+            places=Places(directory=directory, console_socket=self._instances.console_socket(uuid)),
+        )
+
+    def plan(self, spec: InstanceSpec, seen: GuestSeen) -> tuple[Step, ...]:
+        return plan(spec, seen)
+
+    def execute(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        self._steps[step.name](step, spec, context)
+
+    def result(self, spec: InstanceSpec) -> tuple[PowerState | None, dict[str, Any]]:
+        """Power state (None when absent) and {accel, machine} of a guest that is defined."""
+        domain = self._libvirt.look(spec.uuid)
+        if spec.want is Want.ABSENT or domain is None:
+            return None, {}
+        accel = self._accel.mode if self._accel else ""
+        return domain.power, {"accel": accel, "machine": domain.metadata.get("machine", "")}
+
+    def _cut(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        power.cut(self._libvirt, spec.uuid)
+
+    def _undefine(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        # A domain without a persistent definition is gone once it is cut.
+        if (domain := self._libvirt.look(spec.uuid)) and domain.persistent:
+            self._libvirt.undefine(spec.uuid)
+
+    def _erase(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        if self._libvirt.look(spec.uuid):
+            raise HostError(ErrorCode.BAD_STATE, "the domain is defined again: its files are not deleted under it")
+        self._instances.empty(spec.uuid)
+        context.cache.release(spec.uuid)
+        # Last, so that a crash before it leaves a directory and the next apply releases the images.
+        self._instances.remove(spec.uuid)
+
+    def _make_disks(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        if step.args.get("lost"):
+            raise HostError(
+                ErrorCode.BAD_STATE,
+                f"the root disk of {spec.uuid} is gone from {self._instances.directory(spec.uuid)}",
+                hint="a new one would be empty: put the file back, or delete the instance",
+            )
+        disks.root_bytes(spec)
+        context.cache.hold(spec.uuid, disks.images(spec))
+        disks.make(self._instances.make(spec.uuid), spec, context.cache, progress=context.progress)
+
+    def _write_config_drive(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        if spec.config_drive is None:
+            return
+        directory = self._instances.make(spec.uuid)
+        files = config_drive.contents(spec, spec.config_drive)
+        size = 2 * sum(map(len, files.values())) + (1 << 20)
+        (directory / CONFIG_DIGEST).unlink(missing_ok=True)
+        for name, label in ((CONFIG, config_drive.OPENSTACK_LABEL), (SEED, config_drive.NOCLOUD_LABEL)):
+            publish(directory / name, _writer(label, files), needed=size)
+        publish(directory / CONFIG_DIGEST, _digest_writer(files), needed=size)
+
+    def _define(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        if not self._accel_known.wait(ACCEL_PATIENCE) or self._accel is None:
+            raise HostError(ErrorCode.INTERNAL, "it is not known yet whether guests run under KVM here")
+        seen = self.seen(spec.uuid)
+        self._libvirt.define(render(spec, hardware(seen, self._accel), seen.places))
+
+    def _start(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        self._instances.prepare()
+        if not self._look(spec.uuid).active:
+            self._libvirt.create(spec.uuid)
+
+    def _unpause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        if self._look(spec.uuid).power is PowerState.PAUSED:
+            self._libvirt.unpause(spec.uuid)
+
+    def _pause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        if self._look(spec.uuid).power is PowerState.RUNNING:
+            self._libvirt.pause(spec.uuid)
+
+    def _suspend(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        if self._look(spec.uuid).active:
+            self._libvirt.save(spec.uuid)
+
+    def _stop(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        power.off(self._libvirt, spec.uuid, patience=0 if spec.hard else spec.stop_timeout)
+
+    def _look(self, uuid: str) -> Domain:
+        domain = self._libvirt.look(uuid)
+        if domain is None:
+            raise HostError(ErrorCode.NOT_FOUND, f"no domain with uuid {uuid} on this host")
+        return domain
+
+    def _newest_machine(self) -> str:
+        if self._machine is None:
+            kvm = self._accel is not None and self._accel.mode == "kvm"
+            answer = ET.fromstring(self._libvirt.machine_capabilities(machine=MACHINE, kvm=kvm))
+            self._machine = answer.findtext("machine") or MACHINE
+        return self._machine
+
+    # ------------------------------------------------------------------ acts
+
+    def act(self, verb: str, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Do one of spec.ACTS. Raises HostError: NOT_FOUND, BAD_STATE, PROTOCOL for an unknown verb or argument."""
+        act = self._acts.get(verb)
+        if act is None:
+            raise HostError(ErrorCode.PROTOCOL, f"unknown verb {verb}")
+        self._instances.directory(uuid)  # a uuid that is none is refused here
+        return act(uuid, args)
+
+    def _reboot_soft(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
+        patience = _number(args, "timeout", REBOOT_PATIENCE)
+        if (now := self._startable(uuid).power) is not PowerState.RUNNING:
+            raise HostError(ErrorCode.BAD_STATE, f"the guest is {now}: only a running one can be asked to reboot")
+        return {"fell_back": power.reboot_soft(self._libvirt, uuid, patience=patience)}
+
+    def _reboot_hard(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
+        self._startable(uuid)
+        self._instances.prepare()
+        power.reboot_hard(self._libvirt, uuid)
+        return {}
+
+    def _startable(self, uuid: str) -> Domain:
+        domain = self._look(uuid)
+        if not domain.owned or domain.quarantined:
+            why = "quarantined" if domain.quarantined else "not skydeck's"
+            raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} is {why}: it is not started")
+        return domain
+
+    def _console_log(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
+        lines = _number(args, "lines", None)
+        return {"text": tail(self.console(uuid).log, lines=lines)}
+
+    def _power_off_found(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
+        before = self._look(uuid).power
+        power.cut(self._libvirt, uuid)
+        return {"was": before.value}
+
+    def _adopt(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
+        domain = self._look(uuid)
+        if not domain.owned:
+            raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} was not made by skydeck")
+        if domain.quarantined:
+            self._libvirt.define(released(self._libvirt.xml(uuid)))
+        return {"power": domain.power.value}
+
+    # ------------------------------------------------------------------ beyond convergence
+
+    def observe(self, *, stats: bool) -> tuple[tuple[DomainSeen, ...], tuple[DiskSeen, ...], tuple[str, ...]]:
+        """Every domain, every file of an instance, and what could not be seen. Does not raise."""
+        problems: list[str] = []
+        domains: tuple[DomainSeen, ...] = ()
+        files: tuple[DiskSeen, ...] = ()
+        try:
+            found, trouble = self._libvirt.all(stats=stats)
+            domains = tuple(_seen(domain) for domain in found)
+            problems.extend(trouble)
+        except HostError as bad:
+            problems.append(str(bad))
+        try:
+            files = tuple(self._instances.disks())
+        except OSError as bad:
+            problems.append(f"instance files: {bad}")
+        return domains, files, tuple(problems)
+
+    def quarantine(self, uuid: str) -> None:
+        """Switch a guest of ours off and mark it, so that no act starts it until it is applied or adopted again."""
+        domain = self._look(uuid)
+        if not domain.owned:
+            raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} was not made by skydeck")
+        # Marked first: whatever happens from here on, nobody starts it by mistake.
+        if domain.persistent and not domain.quarantined:
+            self._libvirt.define(quarantined(self._libvirt.xml(uuid)))
+        if domain.active:
+            if domain.power is PowerState.PAUSED:
+                self._libvirt.unpause(uuid)
+            power.off(self._libvirt, uuid, patience=QUARANTINE_PATIENCE)
+
+    def console(self, uuid: str) -> ConsolePaths:
+        if self._instances.names(uuid) is None:
+            raise HostError(ErrorCode.NOT_FOUND, f"no instance {uuid} on this host")
+        return ConsolePaths(socket=self._instances.console_socket(uuid), log=self._instances.console_log(uuid))
+
+
+def _seen(domain: Domain) -> DomainSeen:
+    return DomainSeen(
+        uuid=domain.uuid,
+        name=domain.name,
+        power=domain.power,
+        owned=domain.owned,
+        generation=None,
+        quarantined=domain.quarantined,
+        stats=domain.stats,
+    )
+
+
+def _writer(label: str, files: dict[str, bytes]) -> Callable[[Path], None]:
+    return lambda part: config_drive.write_iso(part, label, files)
+
+
+def _digest_writer(files: dict[str, bytes]) -> Callable[[Path], None]:
+    def write(part: Path) -> None:
+        part.write_text(config_drive.digest(files))
+
+    return write
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _number(args: dict[str, Any], name: str, default: Any) -> Any:
+    value = args.get(name, default)
+    if value is not default and (type(value) is not int or value < 0):
+        raise HostError(ErrorCode.PROTOCOL, f"{name} is not a number of at least 0: {value!r}")
+    return value
+
+
+def _has_direct_io(directory: Path) -> bool:
+    probe = directory / ".direct-io"
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_RDWR | os.O_DIRECT, 0o600))
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    return True

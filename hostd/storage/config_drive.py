@@ -1,0 +1,181 @@
+"""What a guest is told about itself, on a CD: OpenStack's layout and NoCloud's.
+
+Readers find their CD by its file system label: cloud-init's ConfigDrive, Ignition and cloudbase-init look for
+`config-2`, cloud-init's NoCloud for `cidata` (cloudinit/sources/DataSourceNoCloud.py, tools/ds-identify). An ISO
+has one label that counts: of a primary and a different Joliet one, libblkid reports the Joliet alone. So
+there are two CDs of a few hundred KB with the same files and different labels. cloud-init tries NoCloud
+first; it therefore finds there, beside its own keys, those of OpenStack's meta_data.json.
+
+Both say the same instance id, so that a guest which changes from one reader to the other is not taken for a new one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import ipaddress
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from hostd.spec import ConfigDrive, ErrorCode, HostError, InstanceSpec
+
+OPENSTACK_LABEL: Final = "config-2"
+NOCLOUD_LABEL: Final = "cidata"
+
+VERSIONS: Final = ("2018-08-27", "latest")
+"""The metadata versions written: the one readers ask by date (nova/api/metadata/base.py, ROCKY) and latest."""
+
+
+def contents(spec: InstanceSpec, drive: ConfigDrive) -> dict[str, bytes]:
+    """The files of the drive: path without leading slash to bytes.
+
+    Raises HostError(PROTOCOL) when user data or an injected file is not base64.
+    """
+    user_data = None if drive.user_data is None else _decoded(drive.user_data, "user data")
+    meta_data = _meta_data(spec, drive)
+    files: dict[str, bytes] = {}
+    for version in VERSIONS:
+        folder = f"openstack/{version}"
+        files[f"{folder}/meta_data.json"] = _json(meta_data)
+        files[f"{folder}/network_data.json"] = _json(drive.network_data)
+        files[f"{folder}/vendor_data.json"] = b"{}"
+        if user_data is not None:
+            files[f"{folder}/user_data"] = user_data
+    for number, (path, content) in enumerate(sorted(drive.files.items())):
+        files[f"openstack/{_content_path(number)}"] = _decoded(content, path)
+    # YAML 1.2 includes JSON, so NoCloud's YAML files are written as JSON: nothing there needs quoting rules.
+    files["meta-data"] = _json(
+        {
+            **meta_data,
+            "instance-id": spec.uuid,
+            "local-hostname": drive.hostname,
+            "public-keys": sorted(drive.public_keys.values()),
+        }
+    )
+    files["user-data"] = user_data or b""
+    network = network_config(drive.network_data)
+    if network["ethernets"]:
+        files["network-config"] = _json(network)
+    return files
+
+
+def digest(files: dict[str, bytes]) -> str:
+    """sha256 over names and contents: whether a drive on disk says what is wanted."""
+    total = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        total.update(f"{len(name)} {name} {len(content)} ".encode() + content)
+    return total.hexdigest()
+
+
+def network_config(network_data: dict[str, Any]) -> dict[str, Any]:
+    """OpenStack's network_data.json as a network-config of version 2 (netplan's form), for NoCloud."""
+    ethernets: dict[str, dict[str, Any]] = {}
+    by_link: dict[str, dict[str, Any]] = {}
+    for number, link in enumerate(network_data.get("links", ())):
+        entry: dict[str, Any] = {"match": {"macaddress": str(link["ethernet_mac_address"]).lower()}}
+        if link.get("mtu"):
+            entry["mtu"] = link["mtu"]
+        # The id is the controller's to choose; as a key it could be taken for an interface's name.
+        ethernets[f"nic{number}"] = by_link[link["id"]] = entry
+    for network in network_data.get("networks", ()):
+        entry = by_link.get(network.get("link", ""), {})
+        _addressing(entry, network)
+    servers = [service["address"] for service in network_data.get("services", ()) if service.get("type") == "dns"]
+    if servers:
+        for entry in ethernets.values():
+            entry["nameservers"] = {"addresses": servers}
+    return {"version": 2, "ethernets": ethernets}
+
+
+def write_iso(path: Path, label: str, files: dict[str, bytes]) -> None:
+    """Write an ISO 9660 image with Rock Ridge (Linux) and Joliet (Windows) names. Raises OSError."""
+    # Only this function needs it, and it takes as long to import as the rest of the daemon.
+    import pycdlib
+
+    image = pycdlib.PyCdlib()
+    image.new(interchange_level=3, vol_ident=label, joliet=3, rock_ridge="1.09", sys_ident="LINUX")
+    try:
+        plain = {"": ""}  # the path of each directory to its ISO 9660 path, whose names are numbers in base 10
+        for name, content in sorted(files.items()):
+            parent = ""
+            for folder in name.split("/")[:-1]:
+                here = f"{parent}/{folder}"
+                if here not in plain:
+                    plain[here] = f"{plain[parent]}/D{len(plain):06}"
+                    image.add_directory(plain[here], rr_name=folder, joliet_path=here)
+                parent = here
+            image.add_fp(
+                io.BytesIO(content),
+                len(content),
+                f"{plain[parent]}/F{len(plain):06}.;1",
+                rr_name=name.rpartition("/")[2],
+                joliet_path=f"/{name}",
+            )
+            plain[f"/{name}"] = ""
+        image.write(str(path))
+    finally:
+        image.close()
+
+
+def _meta_data(spec: InstanceSpec, drive: ConfigDrive) -> dict[str, Any]:
+    """OpenStack's meta_data.json (nova/api/metadata/base.py, _metadata_as_json)."""
+    meta: dict[str, Any] = {
+        "uuid": spec.uuid,
+        "name": spec.name,
+        "hostname": drive.hostname,
+        "availability_zone": drive.availability_zone,
+        "project_id": drive.project_id,
+        "launch_index": 0,
+        "devices": [],
+        "meta": drive.meta,
+    }
+    if drive.public_keys:
+        meta["public_keys"] = drive.public_keys
+        meta["keys"] = [{"name": name, "type": "ssh", "data": key} for name, key in sorted(drive.public_keys.items())]
+    if drive.files:
+        meta["files"] = [
+            {"path": path, "content_path": f"/{_content_path(number)}"}
+            for number, path in enumerate(sorted(drive.files))
+        ]
+    return meta
+
+
+def _addressing(entry: dict[str, Any], network: dict[str, Any]) -> None:
+    kind = network.get("type", "")
+    if kind == "ipv4_dhcp":
+        entry["dhcp4"] = True
+    elif kind in ("ipv6_dhcp", "ipv6_dhcpv6-stateful"):
+        entry["dhcp6"] = True
+    elif kind in ("ipv6_slaac", "ipv6_dhcpv6-stateless"):
+        entry["accept-ra"] = True
+    elif network.get("ip_address"):
+        address = str(network["ip_address"])
+        if "/" not in address:
+            address = f"{address}/{_prefix(str(network['netmask']))}"
+        entry.setdefault("addresses", []).append(address)
+    for route in network.get("routes", ()):
+        target = f"{route['network']}/{_prefix(str(route['netmask']))}"
+        entry.setdefault("routes", []).append({"to": target, "via": route["gateway"]})
+
+
+def _prefix(netmask: str) -> int:
+    """24 of 255.255.255.0, 64 of ffff:ffff:ffff:ffff::."""
+    return int(ipaddress.ip_address(netmask)).bit_count()
+
+
+def _content_path(number: int) -> str:
+    return f"content/{number:04}"
+
+
+def _decoded(text: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as bad:
+        raise HostError(ErrorCode.PROTOCOL, f"{what} is not base64: {bad}") from bad
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()

@@ -1,0 +1,135 @@
+"""Makes an instance's disks: the root overlay, the formatted ephemeral disk, swap, and the boot files.
+
+Formats are always named, never probed: a raw disk is the guest's to write, and a qcow2 header written
+there by the guest must not be believed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from hostd.drivers import Images
+from hostd.spec import DiskFormat, ErrorCode, HostError, ImageRef, InstanceSpec
+from hostd.storage import commands
+from hostd.storage.instances import EPHEMERAL, ROOT, SWAP, boot_files, publish
+
+GIB: Final = 1 << 30
+MIB: Final = 1 << 20
+
+# What qemu-img may use at most, so that a malformed image cannot eat the host (as nova/virt/images.py limits it).
+_LIMITS: Final = ("prlimit", f"--as={GIB}", "--cpu=30", "--core=0", "--")
+
+# What making an empty disk writes: headers and tables. Only told to the person whose disk is full.
+_OVERHEAD: Final = 4 * MIB
+
+_NOT_DISKS: Final = frozenset({DiskFormat.AKI, DiskFormat.ARI})
+
+BACKING_FORMATS: Final = {kind: kind.value for kind in DiskFormat if kind not in _NOT_DISKS} | {DiskFormat.ISO: "raw"}
+"""QEMU's name of each image format that a root disk may stand on."""
+
+MAKE_FILE_SYSTEM: Final[dict[str, tuple[str, ...]]] = {
+    "linux": ("mkfs.ext4", "-q", "-F", "-L", "ephemeral0"),
+    "windows": ("mkfs.ntfs", "--quiet", "--fast", "--force", "--label", "ephemeral0"),
+}
+"""By os_type; any other gets VFAT (nova/privsep/fs.py)."""
+
+MAKE_VFAT: Final = ("mkfs.vfat", "-n", "ephemeral0")
+
+
+def wanted(spec: InstanceSpec) -> tuple[str, ...]:
+    """The names of the disk and boot files this instance needs, root first."""
+    kernel, ramdisk = boot_files(spec)
+    names = (
+        ROOT if spec.image or spec.root_gb else None,
+        EPHEMERAL if spec.ephemeral_gb else None,
+        SWAP if spec.swap_mb else None,
+        kernel,
+        ramdisk,
+    )
+    return tuple(name for name in names if name)
+
+
+def images(spec: InstanceSpec) -> tuple[str, ...]:
+    """The digests of the cached images this instance's files stand on."""
+    return tuple(ref.digest for ref in (spec.image, spec.kernel, spec.ramdisk) if ref)
+
+
+def root_bytes(spec: InstanceSpec) -> int:
+    """Virtual size of the root disk. Raises HostError(BAD_STATE) when the image does not fit into it."""
+    size = spec.root_gb * GIB
+    if spec.image is None:
+        return size
+    if size == 0:
+        return spec.image.virtual_size
+    if size < spec.image.virtual_size:
+        raise HostError(
+            ErrorCode.BAD_STATE,
+            f"the image is {spec.image.virtual_size} bytes large, the root disk only {size}",
+            hint="choose a flavor with a larger disk",
+        )
+    return size
+
+
+def make(directory: Path, spec: InstanceSpec, cache: Images, *, progress: Callable[[int], None]) -> None:
+    """Make every disk of `spec` that `directory` lacks; those that are there are left alone.
+
+    Raises HostError(IMAGE_MISSING, DISK_FULL, BAD_STATE, INTERNAL).
+    """
+    missing = [name for name in wanted(spec) if not (directory / name).exists()]
+    kernel, ramdisk = boot_files(spec)
+    makers: dict[str, Callable[[Path], None]] = {
+        ROOT: lambda part: _root(part, spec, cache),
+        EPHEMERAL: lambda part: _ephemeral(part, spec),
+        SWAP: lambda part: _swap(part, spec),
+    }
+    for name, ref in ((kernel, spec.kernel), (ramdisk, spec.ramdisk)):
+        if name and ref:
+            makers[name] = _carrier(ref, cache)
+    for done, name in enumerate(missing, start=1):
+        publish(directory / name, makers[name], needed=_OVERHEAD)
+        progress(100 * done // len(missing))
+
+
+def _root(part: Path, spec: InstanceSpec, cache: Images) -> None:
+    size = root_bytes(spec)
+    backing: tuple[str, ...] = ()
+    if spec.image:
+        if spec.image.format not in BACKING_FORMATS:
+            raise HostError(ErrorCode.BAD_STATE, f"an image of format {spec.image.format} is no disk")
+        backing = ("-b", str(cache.path_of(spec.image.digest)), "-F", BACKING_FORMATS[spec.image.format])
+    argv = (*_LIMITS, "qemu-img", "create", "-q", "-f", "qcow2", *backing, str(part), str(size))
+    commands.run(argv, where=part.parent, needed=_OVERHEAD)
+
+
+def _ephemeral(part: Path, spec: InstanceSpec) -> None:
+    _sparse(part, spec.ephemeral_gb * GIB)
+    argv = MAKE_FILE_SYSTEM.get(spec.os_type or "", MAKE_VFAT)
+    commands.run((*argv, str(part)), where=part.parent, needed=_OVERHEAD, timeout=300)
+
+
+def _swap(part: Path, spec: InstanceSpec) -> None:
+    _sparse(part, spec.swap_mb * MIB)
+    commands.run(("mkswap", "-L", "swap0", str(part)), where=part.parent, needed=_OVERHEAD)
+
+
+def _sparse(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def _carrier(ref: ImageRef, cache: Images) -> Callable[[Path], None]:
+    def carry(part: Path) -> None:
+        source = cache.path_of(ref.digest)
+        try:
+            os.link(source, part)
+        except OSError as bad:
+            if bad.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
+                raise
+            shutil.copyfile(source, part)
+
+    return carry
