@@ -94,6 +94,11 @@ class Applier:
         """Whether an apply to the object runs or waits."""
         return any(key[:2] == (kind, uuid) for key in self._running)
 
+    def abandon(self) -> None:
+        """Drop all applies under way; their intents stay in the journal."""
+        for task in self._running.values():
+            task.cancel()
+
     async def apply(self, asked: Apply) -> Applied:
         """Converge one object, or answer what is known of this generation.
 

@@ -45,9 +45,13 @@ class Consoles:
             hub = self._hubs[asked.uuid] = _Hub(lambda: self._find(asked.uuid))
         watcher = hub.join()
         try:
+            # What is typed right after the answer shall reach the guest, if it runs.
+            await hub.tried.wait()
+            # In one breath: what the guest wrote until now is in the log, what follows is for the queue.
+            watcher.take_now()
+            history = _tail(paths.log, asked.history)
             await connection.send(Reply(id=request, ok=dump(Empty())))
-            # Read in the same breath as joining: what the guest writes from here on is in the queue.
-            if history := _tail(paths.log, asked.history):
+            if history:
                 await connection.write(frame(history))
             output = asyncio.create_task(_forward(watcher, connection))
             try:
@@ -90,6 +94,9 @@ class _Watcher:
         while not self._chunks and not self._ended:
             self._something.clear()
             await self._something.wait()
+        return self.take_now()
+
+    def take_now(self) -> bytes:
         taken = b"".join(self._chunks)
         self._chunks.clear()
         self._size = 0
@@ -103,6 +110,8 @@ class _Hub:
         self._find = find
         self._watchers: set[_Watcher] = set()
         self._guest: asyncio.StreamWriter | None = None
+        self.tried: Final = asyncio.Event()
+        """Set once the guest's socket was reached, or was found not to answer."""
         self._task = asyncio.create_task(self._run())
 
     def join(self) -> _Watcher:
@@ -132,15 +141,18 @@ class _Hub:
                 await self._read(paths.socket)
             except HostError as bad:
                 if bad.code is ErrorCode.NOT_FOUND:
+                    self.tried.set()
                     for watcher in self._watchers:
                         watcher.end()
                     return
             except OSError:
                 pass  # not running: no socket, or one that nobody listens on
+            self.tried.set()
             await asyncio.sleep(RETRY)
 
     async def _read(self, socket: Path) -> None:
         reader, self._guest = await asyncio.open_unix_connection(str(socket))
+        self.tried.set()
         try:
             while chunk := await reader.read(_READ):
                 for watcher in self._watchers:

@@ -19,7 +19,7 @@ UUID_FILE: Final = "host.uuid"
 _GIB: Final = 1024**3
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Machine:
     """This machine, read through /proc; `proc` may be another tree in tests."""
 

@@ -133,11 +133,16 @@ class HostService:
 
     async def stop(self) -> None:
         """Stop the drivers and close the journal. Guests, and applies in threads, run on."""
-        for task in self._background:
-            task.cancel()
+        self.abandon()
         await self._parts.run_driver(self._parts.guests.stop)
         await self._parts.run_driver(self._parts.networks.stop)
         await self._parts.run_journal(self._journal.close)
+
+    def abandon(self) -> None:
+        """Drop everything in the middle, as a killed process does. The journal knows what was begun."""
+        for task in self._background:
+            task.cancel()
+        self._applier.abandon()
 
     async def _begin(self) -> None:
         loop = asyncio.get_running_loop()
