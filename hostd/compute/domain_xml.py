@@ -15,7 +15,8 @@ from typing import Final
 import attrs
 
 from hostd.spec import Accel, InstanceSpec, Nic
-from hostd.storage.instances import CONFIG, CONSOLE, EPHEMERAL, ROOT, SEED, SWAP, boot_files
+from hostd.storage.disks import BACKING_FORMATS
+from hostd.storage.instances import CONFIG, CONSOLE, EPHEMERAL, ROOT, SEED, SWAP, base_file, boot_files
 
 _UNPRINTABLE: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -268,9 +269,22 @@ def _disk(devices: ET.Element, spec: InstanceSpec, hardware: Hardware, *, path: 
     kind = "qcow2" if path.suffix == ".qcow2" else "raw"
     _add(disk, "driver", {"name": "qemu", "type": kind, "cache": hardware.cache, "discard": "unmap"})
     _add(disk, "source", {"file": str(path)})
+    _backing(disk, spec, path)
     _add(disk, "target", {"dev": target, "bus": "virtio"})
     # The guest may name its disks otherwise than we do; the serial (20 characters at most) tells which is which.
     _add(disk, "serial", text=f"{role}-{spec.uuid[:8]}")
+
+
+def _backing(disk: ET.Element, spec: InstanceSpec, path: Path) -> None:
+    """The whole chain, so that libvirt probes nothing, and leaves the owner of the shared image as it is."""
+    base = base_file(spec) if path.name == ROOT else None
+    if base and spec.image:
+        backing = _add(disk, "backingStore", {"type": "file"})
+        _add(backing, "format", {"type": BACKING_FORMATS[spec.image.format]})
+        source = _add(backing, "source", {"file": str(path.parent / base)})
+        _add(source, "seclabel", {"model": "dac", "relabel": "no"})
+        disk = backing
+    _add(disk, "backingStore")
 
 
 def _cdrom(devices: ET.Element, *, path: Path, target: str) -> None:

@@ -6,8 +6,6 @@ there by the guest must not be believed.
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Final
 from hostd.drivers import Images
 from hostd.spec import DiskFormat, ErrorCode, HostError, ImageRef, InstanceSpec
 from hostd.storage import commands
-from hostd.storage.instances import EPHEMERAL, ROOT, SWAP, boot_files, publish
+from hostd.storage.instances import EPHEMERAL, ROOT, SWAP, base_file, boot_files, publish
 
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
@@ -29,11 +27,13 @@ _OVERHEAD: Final = 4 * MIB
 
 _NOT_DISKS: Final = frozenset({DiskFormat.AKI, DiskFormat.ARI})
 
-BACKING_FORMATS: Final = {kind: kind.value for kind in DiskFormat if kind not in _NOT_DISKS} | {DiskFormat.ISO: "raw"}
+BACKING_FORMATS: Final[dict[DiskFormat, str]] = {kind: kind.value for kind in DiskFormat if kind not in _NOT_DISKS} | {
+    DiskFormat.ISO: "raw"
+}
 """QEMU's name of each image format that a root disk may stand on."""
 
 MAKE_FILE_SYSTEM: Final[dict[str, tuple[str, ...]]] = {
-    "linux": ("mkfs.ext4", "-q", "-F", "-L", "ephemeral0"),
+    "linux": ("mkfs.ext4", "-q", "-F", "-E", "lazy_journal_init=1", "-L", "ephemeral0"),
     "windows": ("mkfs.ntfs", "--quiet", "--fast", "--force", "--label", "ephemeral0"),
 }
 """By os_type; any other gets VFAT (nova/privsep/fs.py)."""
@@ -42,9 +42,10 @@ MAKE_VFAT: Final = ("mkfs.vfat", "-n", "ephemeral0")
 
 
 def wanted(spec: InstanceSpec) -> tuple[str, ...]:
-    """The names of the disk and boot files this instance needs, root first."""
+    """The names of the disk and boot files this instance needs; each stands on those before it."""
     kernel, ramdisk = boot_files(spec)
     names = (
+        base_file(spec),
         ROOT if spec.image or spec.root_gb else None,
         EPHEMERAL if spec.ephemeral_gb else None,
         SWAP if spec.swap_mb else None,
@@ -60,10 +61,12 @@ def images(spec: InstanceSpec) -> tuple[str, ...]:
 
 
 def root_bytes(spec: InstanceSpec) -> int:
-    """Virtual size of the root disk. Raises HostError(BAD_STATE) when the image does not fit into it."""
+    """Virtual size of the root disk. Raises HostError(BAD_STATE) when the image is no disk or larger than that."""
     size = spec.root_gb * GIB
     if spec.image is None:
         return size
+    if spec.image.format not in BACKING_FORMATS:
+        raise HostError(ErrorCode.BAD_STATE, f"an image of format {spec.image.format} is no disk")
     if size == 0:
         return spec.image.virtual_size
     if size < spec.image.virtual_size:
@@ -83,25 +86,25 @@ def make(directory: Path, spec: InstanceSpec, cache: Images, *, progress: Callab
     missing = [name for name in wanted(spec) if not (directory / name).exists()]
     kernel, ramdisk = boot_files(spec)
     makers: dict[str, Callable[[Path], None]] = {
-        ROOT: lambda part: _root(part, spec, cache),
+        ROOT: lambda part: _root(part, spec),
         EPHEMERAL: lambda part: _ephemeral(part, spec),
         SWAP: lambda part: _swap(part, spec),
     }
+    if (base := base_file(spec)) and spec.image:
+        makers[base] = _linker(spec.image, cache)
     for name, ref in ((kernel, spec.kernel), (ramdisk, spec.ramdisk)):
         if name and ref:
-            makers[name] = _carrier(ref, cache)
+            makers[name] = _copier(ref, cache)
     for done, name in enumerate(missing, start=1):
         publish(directory / name, makers[name], needed=_OVERHEAD)
         progress(100 * done // len(missing))
 
 
-def _root(part: Path, spec: InstanceSpec, cache: Images) -> None:
+def _root(part: Path, spec: InstanceSpec) -> None:
     size = root_bytes(spec)
     backing: tuple[str, ...] = ()
-    if spec.image:
-        if spec.image.format not in BACKING_FORMATS:
-            raise HostError(ErrorCode.BAD_STATE, f"an image of format {spec.image.format} is no disk")
-        backing = ("-b", str(cache.path_of(spec.image.digest)), "-F", BACKING_FORMATS[spec.image.format])
+    if (base := base_file(spec)) and spec.image:
+        backing = ("-b", str(part.parent / base), "-F", BACKING_FORMATS[spec.image.format])
     argv = (*_LIMITS, "qemu-img", "create", "-q", "-f", "qcow2", *backing, str(part), str(size))
     commands.run(argv, where=part.parent, needed=_OVERHEAD)
 
@@ -122,14 +125,14 @@ def _sparse(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def _carrier(ref: ImageRef, cache: Images) -> Callable[[Path], None]:
-    def carry(part: Path) -> None:
-        source = cache.path_of(ref.digest)
-        try:
-            os.link(source, part)
-        except OSError as bad:
-            if bad.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
-                raise
-            shutil.copyfile(source, part)
+def _linker(ref: ImageRef, cache: Images) -> Callable[[Path], None]:
+    # By name and not as a second file: however large, it costs nothing, on another file system too.
+    return lambda part: part.symlink_to(cache.path_of(ref.digest))
 
-    return carry
+
+def _copier(ref: ImageRef, cache: Images) -> Callable[[Path], None]:
+    # libvirt gives boot files to the guest's QEMU for good as it starts: a link would give it everybody's.
+    def copy(part: Path) -> None:
+        shutil.copyfile(cache.path_of(ref.digest), part)
+
+    return copy

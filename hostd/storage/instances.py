@@ -1,12 +1,13 @@
 """Where an instance's files are on a host, and the only code that deletes them.
 
-    STATE/instances/<uuid>/root.qcow2        overlay over an image of the cache
+    STATE/instances/<uuid>/root.qcow2        overlay over base
+                           base.<digest>     a symbolic link to the cache's image
                            ephemeral0.raw    formatted by os_type
                            swap.raw
                            config.iso        config drive, label config-2
                            seed.iso          the same files, label cidata
                            config.digest     of what the two hold
-                           kernel.<digest>   direct boot, a link to the cache's file
+                           kernel.<digest>   direct boot, a copy of the cache's file
                            ramdisk.<digest>
                            console.log       written by virtlogd, which keeps it short
     RUN/consoles/<uuid>.sock                 the serial console
@@ -63,6 +64,11 @@ def checked(uuid: str) -> str:
     if not _UUID.fullmatch(uuid) or str(UUID(uuid)) != uuid:
         raise HostError(ErrorCode.PROTOCOL, f"not an instance uuid: {uuid!r}")
     return uuid
+
+
+def base_file(spec: InstanceSpec) -> str | None:
+    """The name of the root overlay's backing file in the instance's directory."""
+    return f"base.{spec.image.digest[:16]}" if spec.image else None
 
 
 def boot_files(spec: InstanceSpec) -> tuple[str | None, str | None]:
@@ -165,7 +171,7 @@ class Instances:
 def publish(path: Path, make: Callable[[Path], None], *, needed: int = 1 << 20) -> None:
     """Make a file whole: `make` writes `<path>.part`, which is then synced and renamed to `path`.
 
-    The file becomes 0600, unless `make` linked one that others hold too.
+    The file becomes 0600, unless `make` made a link to one that others use too.
 
     Raises HostError(DISK_FULL) with `needed` bytes, or what `make` raises; either leaves no part behind.
     """
@@ -173,7 +179,7 @@ def publish(path: Path, make: Callable[[Path], None], *, needed: int = 1 << 20) 
     part.unlink(missing_ok=True)
     try:
         make(part)
-        if part.stat().st_nlink == 1:
+        if not part.is_symlink():
             part.chmod(0o600)
         _sync(part)
         part.rename(path)
