@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import asyncssh
 import attrs
@@ -141,10 +141,7 @@ class SshTransport:
         except asyncssh.HostKeyNotVerifiable as bad:
             raise _wrong_key(target, pinned, witness.seen) from bad
         except asyncssh.PermissionDenied as bad:
-            raise Unavailable(
-                f"{target.name} does not accept the controller's key",
-                hint=f"run `skydeck host add {target.name}` again to repair it",
-            ) from bad
+            raise key_not_accepted(target.name) from bad
         except TimeoutError as bad:
             raise Unavailable(
                 f"{target.name} did not answer within {self._connect_timeout:g} s",
@@ -196,6 +193,12 @@ def wrong_host_key(name: str, *, pinned: str, shown: str) -> Unavailable:
     return Unavailable(
         f"{name} shows host key {shown}, pinned is {pinned}",
         hint="if the host was reinstalled on purpose, remove it and add it again; otherwise somebody is in between",
+    )
+
+
+def key_not_accepted(name: str) -> Unavailable:
+    return Unavailable(
+        f"{name} does not accept the controller's key", hint=f"run `skydeck host add {name}` again to repair it"
     )
 
 
@@ -317,8 +320,3 @@ class _UnixChannel(asyncio.Protocol):
 
     def close(self) -> None:
         self._transport.abort()
-
-
-def ssh_or_unix(target: SshTarget | Path, **options: Any) -> Transport:
-    """The transport for a host: SSH for a target, the socket for a path."""
-    return UnixTransport(target, **options) if isinstance(target, Path) else SshTransport(target, **options)

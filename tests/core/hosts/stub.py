@@ -16,6 +16,7 @@ from hostd.spec import (
     Applied,
     Apply,
     Empty,
+    ErrorCode,
     Event,
     EventKind,
     HelloReply,
@@ -60,6 +61,8 @@ class StubHostd:
         self.images: dict[str, bytearray] = {}
         self.stop_after: int | None = None
         """Cut a `receive` after about so many bytes, once."""
+        self.disk_full_after: int | None = None
+        """Refuse a `receive` after about so many bytes, in mid-stream as hostd does."""
         self.connections = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._watchers: set[asyncio.StreamWriter] = set()
@@ -159,10 +162,17 @@ class StubHostd:
 
     async def receive(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         digest, size = request.body["digest"], request.body["size"]
+        await self.hold.wait()
         kept = self.images.setdefault(digest, bytearray())
         writer.write(encode(Reply(id=request.id, ok=dump(Receiving(offset=len(kept))))))
         while data := await read_frame(reader):
             kept += data
+            if self.disk_full_after is not None and len(kept) >= self.disk_full_after:
+                full = HostError(ErrorCode.DISK_FULL, "no room")
+                writer.write(encode(Reply(id=request.id, error=full.error)))
+                while await reader.read(1 << 20):
+                    pass
+                raise ConnectionError("refused")
             if self.stop_after is not None and len(kept) >= self.stop_after:
                 self.stop_after = None
                 raise ConnectionError("cut by the test")
