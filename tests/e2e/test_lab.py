@@ -69,7 +69,7 @@ def test_a_power_failure_takes_guests_along_and_keeps_the_disk(
 
 def test_cable_and_full_disk(lab_hosts: tuple[LabHost, LabHost]) -> None:
     a, _ = lab_hosts
-    ping = ["ping", "-c", "1", "-W", "1", a.address]
+    ping = ["ping", "-c", "3", "-i", "0.3", "-W", "1", a.address]
     a.cut()
     assert subprocess.run(ping, capture_output=True, check=False).returncode != 0
     a.heal()
