@@ -11,6 +11,7 @@ Everything here blocks: it is called from the bulk link's threads.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -38,6 +39,7 @@ _ALIAS: Final = "host"
 _CIPHERS: Final = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr"
 _CONNECTED: Final = "connected"
 _BUFFER: Final = 1024 * 1024
+_STDERR_KEPT: Final = 4096
 
 
 class ConnectionCut(Exception):
@@ -53,11 +55,14 @@ class SshStream:
 
     def why(self, otherwise: str) -> str:
         """What ssh said when it ended, or `otherwise`. Waits for it to end, for a moment."""
-        if self._process is None:
+        if self._process is None or self._process.stderr is None:
             return otherwise
-        with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
-            _, said = self._process.communicate(timeout=2)
-            return _last_line(said) or otherwise
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        # Not up to its end: the master holds this pipe as well.
+        os.set_blocking(self._process.stderr.fileno(), False)
+        with contextlib.suppress(BlockingIOError):
+            return _last_line(os.read(self._process.stderr.fileno(), _STDERR_KEPT)) or otherwise
         return otherwise
 
     def abort(self) -> None:
@@ -65,12 +70,13 @@ class SshStream:
         with contextlib.suppress(OSError):  # it ended by itself
             self.sock.shutdown(socket.SHUT_RDWR)
         if self._process is not None:
-            self._process.terminate()
+            # Not terminate: a waiting client does not hear it. The master drops the stream of a client that is gone.
+            self._process.kill()
 
     def close(self) -> None:
         self.sock.close()
         if self._process is not None:
-            self._process.terminate()
+            self._process.kill()
             self._process.wait()
             if self._process.stderr is not None:
                 self._process.stderr.close()

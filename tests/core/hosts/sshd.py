@@ -85,6 +85,7 @@ StrictModes no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 MaxStartups 100
+Subsystem sftp internal-sftp
 """
     )
     sshd = subprocess.Popen(
