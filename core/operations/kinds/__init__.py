@@ -1,0 +1,19 @@
+"""Every kind of operation, by the name that is stored in its row: append-only."""
+
+from __future__ import annotations
+
+from core.operations.kinds import create, delete, power
+from core.operations.work import Kind
+
+KINDS: dict[str, Kind] = {
+    "instance.create": create.KIND,
+    "instance.delete": delete.KIND,
+    "instance.start": power.kind("running"),
+    "instance.stop": power.kind("stopped"),
+    "instance.pause": power.kind("paused"),
+    "instance.unpause": power.kind("running"),
+    "instance.suspend": power.kind("suspended"),
+    "instance.resume": power.kind("running"),
+    "instance.reboot_soft": power.REBOOT_SOFT,
+    "instance.reboot_hard": power.REBOOT_HARD,
+}

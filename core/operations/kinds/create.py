@@ -1,0 +1,152 @@
+"""instance.create: images to the host, its network, the guest started; or all of it undone, and tried elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlmodel import Session, col
+
+from core.compute import placement
+from core.compute.instances import states, wire
+from core.errors import HostFailed, NoValidHost
+from core.hosts import hosts
+from core.network.ports import Port
+from core.operations import operations
+from core.operations.kinds import parts
+from core.operations.work import Kind, Step, Work
+from core.sql import select
+from core.store import now
+from hostd.spec import ErrorCode, ImageRef
+
+
+async def _where(work: Work) -> tuple[str, list[str]]:
+    """(the instance's host, the networks its ports are on)."""
+
+    def read(session: Session) -> tuple[str, list[str]]:
+        instance = parts.instance_of(session, work)
+        assert instance.host_id is not None  # a create is accepted with its host
+        return instance.host_id, parts.networks_of(session, instance.id)
+
+    return await work.read(read)
+
+
+async def _refs(work: Work) -> list[ImageRef]:
+    return await work.read(
+        lambda session: wire.images_of(wire.spec(session, work.config, parts.instance_of(session, work)))
+    )
+
+
+async def _images(work: Work) -> None:
+    host_id, _ = await _where(work)
+    await parts.carry_images(work, host_id, await _refs(work))
+
+
+async def _network(work: Work) -> None:
+    host_id, network_ids = await _where(work)
+    for network_id in network_ids:
+        await parts.converge_network(work, host_id, network_id)
+
+
+async def _unplug(work: Work) -> None:
+    def unbind(session: Session) -> tuple[str | None, list[str]]:
+        instance = parts.instance_of(session, work)
+        parts.unbind(session, instance.id)
+        return instance.host_id, parts.networks_of(session, instance.id)
+
+    host_id, network_ids = await work.write(unbind)
+    for network_id in network_ids if host_id else ():
+        await parts.converge_network(work, str(host_id), network_id)
+
+
+async def _spawn(work: Work) -> None:
+    host_id, _ = await _where(work)
+    try:
+        applied = await parts.converge_instance(work, host_id, note="spawn", want="running")
+    except HostFailed as bad:
+        if bad.code != ErrorCode.IMAGE_MISSING:
+            raise
+        # Pruned from the host's cache after it was carried: carry it again.
+        refs = await _refs(work)
+        for ref in refs:
+            work.hosts.get(host_id).forget_image(ref.digest)
+        await parts.carry_images(work, host_id, refs)
+        applied = await parts.converge_instance(work, host_id, note="spawn", want="running")
+    work.note(power=parts.power_number(applied))
+
+
+async def _unspawn(work: Work) -> None:
+    host_id, _ = await _where(work)
+    await parts.converge_instance(work, host_id, note="unspawn", want="absent")
+
+
+def _show(session: Session, work: Work, step: Step) -> None:
+    if step.task is not None:
+        parts.instance_of(session, work).task_state = step.task
+        session.flush()
+
+
+def _complete(session: Session, work: Work) -> None:
+    instance = parts.instance_of(session, work)
+    parts.settle(session, instance, vm_state=states.ACTIVE, power_state=work.data.get("power") or 1)
+    instance.launched_at, instance.fault = now(session), None
+    host = parts.host_of(session, instance)
+    if host is not None:
+        host.failed_builds = 0
+
+
+def _elsewhere(session: Session, work: Work, error: dict[str, Any]) -> bool:
+    """Another host, at most `schedule_attempts` in all. The failed one keeps its failure in its weight."""
+    instance = parts.instance_of(session, work)
+    host = parts.host_of(session, instance)
+    if host is not None:
+        host.failed_builds += 1
+    hosts.release(session, instance_id=instance.id)
+    tried = [*work.data.get("tried", [])]
+    instance.host_id = None
+    session.flush()
+    if len(tried) >= work.config.schedule_attempts or error.get("code") == ErrorCode.DIGEST_MISMATCH:
+        return False
+    request = placement.request_for(
+        session, instance, zone=work.data.get("zone"), host=work.data.get("forced"), avoid=frozenset(tried)
+    )
+    try:
+        host_id, funnel = placement.place(session, instance, request, scheduler=work.config.scheduler)
+    except NoValidHost as none:
+        work.operation.data = {**work.data, "funnel": none.funnel}
+        return False
+    instance.host_id, instance.task_state = host_id, states.SCHEDULING
+    for port in session.execute(select(Port).where(col(Port.device_id) == instance.id)).scalars():
+        port.host_id = host_id
+    session.flush()
+    kept = {key: value for key, value in work.data.items() if key in ("zone", "forced")}
+    work.operation.data = {**kept, "funnel": funnel.to_json(), "tried": [*tried, host_id]}
+    operations.write(session, work.operation, lane=host_id)
+    return True
+
+
+def _failed(session: Session, work: Work, error: dict[str, Any]) -> None:
+    instance = parts.instance_of(session, work)
+    hosts.release(session, instance_id=instance.id)
+    parts.unbind(session, instance.id)
+    parts.settle(session, instance, vm_state=states.ERROR, power_state=0)
+    instance.host_id = None
+    instance.fault = {**error, "operation": work.operation.id}
+    session.flush()
+
+
+def _cancelled(session: Session, work: Work) -> None:
+    _failed(session, work, {"type": "Cancelled", "title": "the create was cancelled", "hint": "Delete it."})
+
+
+KIND = Kind(
+    steps=(
+        Step(name="images", run=_images, task=states.BLOCK_DEVICE_MAPPING, weight=5, interruptible=True),
+        Step(name="network", run=_network, undo=_unplug, task=states.NETWORKING, weight=1),
+        Step(name="spawn", run=_spawn, undo=_unspawn, task=states.SPAWNING, weight=4),
+    ),
+    complete=_complete,
+    failed=_failed,
+    cancelled=_cancelled,
+    elsewhere=_elsewhere,
+    show=_show,
+)
