@@ -111,6 +111,7 @@ class Libvirt:
         self._known: dict[str, PowerState] = {}
         self._rebooted: dict[str, float] = {}
         self._reboots: dict[str, int] = {}
+        self._callbacks: list[int] = []
         self._threads: list[threading.Thread] = []
         self._versions: dict[str, str] = {}
 
@@ -164,9 +165,14 @@ class Libvirt:
         connection = libvirt.open(self._uri)
         try:
             connection.registerCloseCallback(self._closed, None)
-            connection.setKeepAlive(*KEEPALIVE)
-            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
-            connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot, None)
+            _keep_alive(connection)
+            self._callbacks = [
+                connection.domainEventRegisterAny(None, event, callback, None)
+                for event, callback in (
+                    (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
+                    (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot),
+                )
+            ]
             self._versions = {"libvirt": _dotted(connection.getLibVersion()), "qemu": _dotted(connection.getVersion())}
             domains = {domain.UUIDString(): _facts(domain) for domain in connection.listAllDomains()}
         except libvirt.libvirtError:
@@ -201,9 +207,14 @@ class Libvirt:
             self._told_down = True
             self._on_link(False, why)
 
-    @staticmethod
-    def _close(connection: Any) -> None:
-        # Closed from the other side, there is nothing left to give back.
+    def _close(self, connection: Any) -> None:
+        # Callbacks hold the connection: with one left, close would keep it open. A dead link refuses all this.
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            with suppress(libvirt.libvirtError):
+                connection.domainEventDeregisterAny(callback)
+        with suppress(libvirt.libvirtError):
+            connection.unregisterCloseCallback()
         with suppress(libvirt.libvirtError):
             connection.close()
 
@@ -413,6 +424,15 @@ def _ignore(_context: object, _error: object) -> None:
 
 def _once(timer: int, _opaque: object) -> None:
     libvirt.virEventRemoveTimeout(timer)
+
+
+def _keep_alive(connection: Any) -> None:
+    try:
+        connection.setKeepAlive(*KEEPALIVE)
+    except libvirt.libvirtError as bad:
+        # A hypervisor inside this process has no link that could hang.
+        if bad.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
 
 
 def _alive(connection: Any) -> bool:

@@ -1,0 +1,179 @@
+"""What is wanted against what is seen: the steps between them, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from hostd.compute.domain import Domain
+from hostd.compute.domain_xml import PREFIX, Hardware, Places, digest_of, render
+from hostd.compute.plan import STEPS, TOWARDS, GuestSeen, plan
+from hostd.drivers import Step
+from hostd.spec import Accel, HostError, InstanceSpec, PowerState, Want
+from hostd.storage import config_drive
+from hostd.storage.instances import CONFIG, EPHEMERAL, ROOT, SEED
+from tests.hostd.specs import UUID, drive, image, instance
+
+TCG = Accel(mode="tcg", reason="tcg (no /dev/kvm)")
+PLACES = Places(directory=Path("/state") / UUID, console_socket=Path("/run/console.sock"))
+NOTHING = GuestSeen(domain=None, files=None, config=None, accel=TCG, machine="pc-q35-7.2", cache="none", places=PLACES)
+
+OFF, ON, PAUSED = PowerState.SHUTDOWN, PowerState.RUNNING, PowerState.PAUSED
+SUSPENDED, CRASHED = PowerState.SUSPENDED, PowerState.CRASHED
+MAKE = ("disks", "define")
+
+
+def there(spec: InstanceSpec, power: PowerState, **domain: Any) -> GuestSeen:
+    """A guest that is all that `spec` asks for, in this power state."""
+    hardware = Hardware(accel=TCG, type="pc-q35-7.2", cache="none")
+    facts = {
+        "uuid": spec.uuid,
+        "name": PREFIX + spec.uuid,
+        "power": power,
+        "active": power in (ON, PAUSED),
+        "persistent": True,
+        "saved": power is SUSPENDED,
+        "metadata": {"uuid": UUID, "machine": "pc-q35-7.2", "digest": digest_of(render(spec, hardware, PLACES))},
+    }
+    files = {ROOT} | ({CONFIG, SEED} if spec.config_drive else set())
+    drive_ = spec.config_drive
+    return attrs.evolve(
+        NOTHING,
+        domain=Domain(**{**facts, **domain}),
+        files=frozenset(files),
+        config=config_drive.digest(config_drive.contents(spec, drive_)) if drive_ else None,
+    )
+
+
+def names(steps: tuple[Step, ...]) -> tuple[str, ...]:
+    return tuple(step.name for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("want", "power", "hard", "steps"),
+    [
+        (Want.RUNNING, None, False, (*MAKE, "start")),
+        (Want.RUNNING, OFF, False, ("start",)),
+        (Want.RUNNING, CRASHED, False, ("start",)),
+        (Want.RUNNING, ON, False, ()),
+        (Want.RUNNING, PAUSED, False, ("unpause",)),
+        (Want.RUNNING, SUSPENDED, False, ("resume",)),
+        (Want.STOPPED, None, False, MAKE),
+        (Want.STOPPED, OFF, False, ()),
+        (Want.STOPPED, CRASHED, False, ()),
+        (Want.STOPPED, ON, False, ("stop",)),
+        (Want.STOPPED, PAUSED, False, ("unpause", "stop")),
+        (Want.STOPPED, SUSPENDED, False, ("resume", "stop")),
+        (Want.STOPPED, OFF, True, ()),
+        (Want.STOPPED, ON, True, ("cut",)),
+        (Want.STOPPED, PAUSED, True, ("cut",)),
+        (Want.STOPPED, SUSPENDED, True, ("cut",)),
+        (Want.PAUSED, None, False, (*MAKE, "start", "pause")),
+        (Want.PAUSED, OFF, False, ("start", "pause")),
+        (Want.PAUSED, CRASHED, False, ("start", "pause")),
+        (Want.PAUSED, ON, False, ("pause",)),
+        (Want.PAUSED, PAUSED, False, ()),
+        (Want.PAUSED, SUSPENDED, False, ("resume", "pause")),
+        (Want.SUSPENDED, None, False, MAKE),
+        (Want.SUSPENDED, OFF, False, ()),
+        (Want.SUSPENDED, CRASHED, False, ()),
+        (Want.SUSPENDED, ON, False, ("suspend",)),
+        (Want.SUSPENDED, PAUSED, False, ("suspend",)),
+        (Want.SUSPENDED, SUSPENDED, False, ()),
+        (Want.PRESENT, None, False, MAKE),
+        (Want.PRESENT, ON, False, ()),
+        (Want.ABSENT, None, False, ()),
+        (Want.ABSENT, OFF, False, ("undefine", "erase")),
+        (Want.ABSENT, CRASHED, False, ("undefine", "erase")),
+        (Want.ABSENT, ON, False, ("cut", "undefine", "erase")),
+        (Want.ABSENT, PAUSED, False, ("cut", "undefine", "erase")),
+        (Want.ABSENT, SUSPENDED, False, ("undefine", "erase")),
+    ],
+)
+def test_power(want: Want, power: PowerState | None, hard: bool, steps: tuple[str, ...]) -> None:
+    spec = instance(want=want, hard=hard)
+    seen = NOTHING if power is None else there(spec, power)
+    assert names(plan(spec, seen)) == steps
+
+
+def test_every_step_is_planned_by_something_and_in_order() -> None:
+    planned = {name for steps in TOWARDS.values() for name in steps}
+    planned |= {"cut", "undefine", "erase", "disks", "config_drive", "define"}
+    assert planned == set(STEPS)
+    for steps in TOWARDS.values():
+        assert list(steps) == sorted(steps, key=STEPS.index)
+
+
+def test_a_changed_definition_is_replaced_and_the_guest_runs_on() -> None:
+    assert names(plan(instance(ram_mb=256), there(instance(), ON))) == ("define",)
+
+
+def test_the_machine_type_of_the_first_define_is_kept() -> None:
+    newer = attrs.evolve(there(instance(), ON), machine="pc-q35-9.1")
+    assert plan(instance(), newer) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({"domain": None}, ("define", "start")),
+        ({"files": frozenset()}, ("disks",)),
+        ({"files": None}, ("disks",)),
+        ({"accel": None}, ("define",)),
+        ({"accel": Accel(mode="kvm", reason="kvm: probe booted in 0.8 s")}, ("define",)),
+        ({"cache": "writeback"}, ("define",)),
+    ],
+)
+def test_what_went_missing_is_made_again(change: dict[str, Any], steps: tuple[str, ...]) -> None:
+    assert names(plan(instance(), attrs.evolve(there(instance(), ON), **change))) == steps
+
+
+def test_a_root_disk_lost_from_a_defined_guest_is_told_to_the_step() -> None:
+    lost = attrs.evolve(there(instance(), OFF), files=frozenset())
+    assert plan(instance(), lost)[0] == Step("disks", {"lost": True})
+    assert plan(instance(), NOTHING)[0] == Step("disks", {"lost": False})
+
+
+def test_another_disk_is_made_beside_the_root_disk() -> None:
+    spec = instance(ephemeral_gb=1)
+    assert plan(spec, there(instance(), OFF))[0] == Step("disks", {"lost": False})
+    made = attrs.evolve(there(spec, ON), files=frozenset({ROOT, EPHEMERAL}))
+    assert plan(spec, made) == ()
+
+
+def test_config_drives_are_written_when_what_they_say_changed() -> None:
+    spec = instance(config_drive=drive())
+    assert plan(spec, there(spec, ON)) == ()
+    renamed = instance(config_drive=drive(hostname="other"))
+    assert names(plan(renamed, there(spec, ON))) == ("config_drive",)
+    half = attrs.evolve(there(spec, ON), files=frozenset({ROOT, CONFIG}))
+    assert names(plan(spec, half)) == ("config_drive",)
+
+
+def test_an_apply_lifts_quarantine() -> None:
+    seen = there(instance(), OFF)
+    assert seen.domain
+    marked = attrs.evolve(seen.domain, metadata={**seen.domain.metadata, "quarantined": "yes"})
+    assert names(plan(instance(), attrs.evolve(seen, domain=marked))) == ("define", "start")
+
+
+def test_a_transient_domain_becomes_persistent_and_is_not_undefined() -> None:
+    assert names(plan(instance(), there(instance(), ON, persistent=False))) == ("define",)
+    assert names(plan(instance(want=Want.ABSENT), there(instance(), ON, persistent=False))) == ("cut", "erase")
+
+
+@pytest.mark.parametrize("want", list(Want))
+def test_a_domain_that_is_not_ours_is_left_alone(want: Want) -> None:
+    foreign = there(instance(), ON, name="db", metadata={})
+    with pytest.raises(HostError, match="not made by skydeck"):
+        plan(instance(want=want), foreign)
+
+
+def test_an_image_needs_its_link_beside_the_overlay() -> None:
+    spec = instance(image=image())
+    assert names(plan(spec, there(spec, ON))) == ("disks",)
+    linked = attrs.evolve(there(spec, ON), files=frozenset({ROOT, "base." + "a" * 16}))
+    assert plan(spec, linked) == ()
