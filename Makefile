@@ -4,8 +4,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 HOSTS ?= 2
-# The newest python from 3.11 on.
-PYTHON := $(shell for minor in 15 14 13 12 11; do command -v python3.$$minor && break; done)
+# The newest python from 3.11 on that really starts: version managers leave stand-ins that do not.
+PYTHON := $(shell for minor in 15 14 13 12 11; do \
+	python3.$$minor -c "import sys; print(sys.executable)" 2>/dev/null && break; done)
 # The lab is namespaces, mounts and control groups: root's work.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
@@ -72,3 +73,4 @@ lock: $(VENV)/installed
 	$(VENV)/lock/bin/pip install -q pip-tools
 	$(VENV)/lock/bin/pip-compile -q --extra dev --generate-hashes --strip-extras --unsafe-package skydeck --no-header \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements.lock pyproject.toml
+	sed -i '/^# WARNING: The following packages were not pinned/,$$d' requirements.lock  # it means skydeck itself
