@@ -10,6 +10,7 @@ import dataclasses
 import os
 import shutil
 
+import sqlalchemy
 from sqlalchemy import BigInteger, inspect, text, update
 from sqlmodel import Field, Session, SQLModel, col
 
@@ -127,12 +128,15 @@ def system_context(session: Session) -> Context:
 # ---------------------------------------------------------------------------- the engine's lease
 
 
-def take_lease(session: Session, *, owner: str, lasts: int) -> Lease | None:
-    """Become the engine for `lasts` microseconds, or None while another is. A new holder begins a new term."""
+def take_lease(session: Session, *, owner: str, lasts: int, force: bool = False) -> Lease | None:
+    """Become the engine for `lasts` microseconds, or None while another is. A new holder begins a new term.
+
+    `force` is for whoever knows otherwise that the last holder is dead.
+    """
     at = now(session)
     taken = session.execute(
         update(Cloud)
-        .where((col(Cloud.engine_until) <= at) | (col(Cloud.engine) == owner))
+        .where((col(Cloud.engine_until) <= at) | (col(Cloud.engine) == owner) | sqlalchemy.literal(force))
         .values(engine=owner, engine_pid=os.getpid(), engine_until=at + lasts, term=col(Cloud.term) + 1)
         .returning(col(Cloud.term))
     ).scalar_one_or_none()

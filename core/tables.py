@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 import core.compute.flavors
 import core.compute.instances.table
 import core.compute.keypairs
+import core.door
 import core.events
 import core.hosts.aggregates
 import core.hosts.drift

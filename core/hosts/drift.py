@@ -3,10 +3,19 @@ one safe act; nothing is repaired behind a person's back, except the database's 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from sqlalchemy import JSON, BigInteger, Column, Index
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Session, SQLModel, col
+
+from core.compute.instances import states
+from core.compute.instances.table import Instance
+from core.hosts.hosts import Host
+from core.operations import operations
+from core.sql import select
+from core.store import clock_of, now
+from hostd.spec import DomainSeen, Observation, PowerState
 
 
 class Finding(SQLModel, table=True):
@@ -28,3 +37,118 @@ class Finding(SQLModel, table=True):
     first_seen: int = Field(sa_type=BigInteger)
     last_seen: int = Field(sa_type=BigInteger)
     resolved_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Difference(NamedTuple):
+    """One difference, as it becomes a finding."""
+
+    kind: str
+    object_id: str
+    object_name: str
+    title: str
+    act: str
+    evidence: dict[str, Any]
+
+
+def compare(session: Session, host: Host, seen: Observation) -> None:
+    """Note every difference between a host and the database; resolve those no longer seen."""
+    found = {(one.kind, one.object_id): one for one in _differences(session, host, seen)}
+    at = now(session)
+    known = session.execute(
+        select(Finding).where(col(Finding.host_id) == host.id, col(Finding.resolved_at).is_(None))
+    ).scalars()
+    for finding in known:
+        fresh = found.pop((finding.kind, finding.object_id), None)
+        if fresh is None:
+            finding.resolved_at = at
+        else:
+            finding.last_seen = at
+            finding.evidence = fresh.evidence
+    for one in found.values():
+        session.add(Finding(id=clock_of(session).uuid(), host_id=host.id, first_seen=at, last_seen=at, **one._asdict()))
+    session.flush()
+
+
+def _differences(session: Session, host: Host, seen: Observation) -> Iterator[Difference]:
+    domains = {domain.uuid: domain for domain in seen.domains if domain.owned}
+    rows = session.execute(
+        select(Instance)
+        .where(col(Instance.host_id) == host.id, col(Instance.deleted_at) == 0)
+        .execution_options(populate_existing=True)
+    ).scalars()
+    mine: set[str] = set()
+    for instance in rows:
+        mine.add(instance.id)
+        if instance.task_state is not None or operations.open_on(session, instance.id):
+            continue
+        domain = domains.get(instance.id)
+        if domain is None:
+            if instance.vm_state != states.ERROR:
+                yield Difference(
+                    "guest_missing",
+                    instance.id,
+                    instance.name,
+                    f"{instance.name} is {instance.status} here, and host {host.name} does not have it",
+                    f"skydeck server reboot --hard {instance.id}",
+                    {"vm_state": instance.vm_state, "generation": instance.generation},
+                )
+            continue
+        yield from _of_guest(host, instance, domain)
+    for uuid, domain in domains.items():
+        if uuid not in mine:
+            yield _stranger(session, host, domain)
+    for problem in seen.problems:
+        yield Difference("host_problem", problem, host.name, f"host {host.name}: {problem}", "", {})
+    for network in seen.networks:
+        if not network.healthy:
+            yield Difference(
+                "network_broken",
+                network.uuid,
+                network.uuid[:8],
+                f"network {network.uuid[:8]} on host {host.name}: {network.detail}",
+                f"skydeck network repair {network.uuid}",
+                {"generation": network.generation},
+            )
+
+
+def _of_guest(host: Host, instance: Instance, domain: DomainSeen) -> Iterator[Difference]:
+    evidence = {"power": domain.power.value, "vm_state": instance.vm_state, "generation": domain.generation}
+    if instance.vm_state == states.STOPPED and domain.power is PowerState.RUNNING:
+        yield Difference(
+            "started_elsewhere",
+            instance.id,
+            instance.name,
+            f"{instance.name} is SHUTOFF here, and runs on host {host.name}: somebody started it there",
+            f"skydeck server start {instance.id}",
+            evidence,
+        )
+    if domain.generation is not None and domain.generation > instance.generation:
+        yield Difference(
+            "generation_ahead",
+            instance.id,
+            instance.name,
+            f"host {host.name} has generation {domain.generation} of {instance.name}, given out was "
+            f"{instance.generation}: the database is older than the host",
+            "",
+            evidence,
+        )
+
+
+def _stranger(session: Session, host: Host, domain: DomainSeen) -> Difference:
+    """A guest of ours on a host that should not have it. It is kept: nothing is deleted that was not asked for."""
+    row = session.get(Instance, domain.uuid)
+    name = row.name if row else domain.name
+    if row is None:
+        why = "no instance of that id is known"
+    elif row.deleted_at:
+        why = "it was deleted"
+    else:
+        why = "it lives on another host"
+    return Difference(
+        "guest_unknown",
+        domain.uuid,
+        name,
+        f"host {host.name} has guest {name}, but {why}",
+        f"skydeck finding reap {domain.uuid}" if row is not None and row.deleted_at else "",
+        {"power": domain.power.value, "quarantined": domain.quarantined},
+    )

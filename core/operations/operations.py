@@ -326,3 +326,28 @@ def _record(session: Session, ctx: Context, operation: Operation, action: str) -
         name=f"{operation.kind} {operation.object_name}",
         project_id=operation.project_id,
     )
+
+
+def revive(session: Session, lane: str) -> None:
+    """A host is back: what waited for it, or was blocked because of it, may go at once."""
+    waiting = update(Operation).where(
+        col(Operation.lane) == lane,
+        (col(Operation.state) == State.BLOCKED)
+        | ((col(Operation.state) == State.READY) & (col(Operation.not_before) > 0)),
+    )
+    revived = session.execute(
+        waiting.values(state=State.READY, not_before=0, attempt=0).execution_options(synchronize_session=False)
+    )
+    if revived.rowcount:  # type: ignore[attr-defined]
+        session.info["enqueued"] = True
+
+
+def orphan(session: Session, owner: str) -> int:
+    """A new engine that is alone: what other owners ran is nobody's now. Answers how many there were."""
+    left = session.execute(
+        update(Operation)
+        .where(col(Operation.state) == State.RUNNING, col(Operation.owner) != owner)
+        .values(lease_until=0)
+        .execution_options(synchronize_session=False)
+    )
+    return int(left.rowcount)  # type: ignore[attr-defined]

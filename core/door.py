@@ -1,0 +1,198 @@
+"""The engine's door: what the app and commands need live from a host, they ask of `serve` over a UNIX socket.
+
+Only `serve` holds host keys and links. Whoever wants a console first takes a ticket: a row bound to user, object and
+purpose, made under policy and guard like any verb, valid for a minute, used once. The ticket is all the door asks for.
+
+On the socket: one JSON line {ticket, …} from the client; one JSON line {ok: …} or {error: {type, title, hint}} back;
+for a console raw bytes follow in both directions until either side closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import BigInteger
+from sqlmodel import Field, Session, SQLModel, col
+
+from core import events
+from core.compute.instances import guards, verbs
+from core.config import Config
+from core.context import Context
+from core.errors import Failed, HostFailed, Invalid, NotFound, Unavailable, Unknown
+from core.identity.policy import authorize
+from core.sql import select
+from core.store import clock_of, now
+
+SOCKET = "door.sock"
+VALID = 60_000_000
+"""Microseconds a ticket waits to be used."""
+
+PURPOSES = ("console", "console_log", "observe")
+
+LINE = 1 << 22
+"""Bytes of the longest line on the socket: an observation of a large host."""
+
+
+class Ticket(SQLModel, table=True):
+    """Leave to ask for one thing, once."""
+
+    id: str = Field(primary_key=True)
+    purpose: str
+    object_id: str
+    """An instance; empty for `observe`, which sees all hosts."""
+    user_id: str
+    request_id: str
+    valid_until: int = Field(sa_type=BigInteger)
+
+
+def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "") -> str:
+    """Take a ticket for `console` or `console_log` of an instance (id or name), or to `observe` the hosts.
+
+    Raises NotFound, Forbidden, Conflict as the guard of the purpose says.
+    """
+    if purpose not in PURPOSES:
+        raise Invalid(f"unknown purpose {purpose!r}", hint=f"One of {', '.join(PURPOSES)}.")
+    object_id = ""
+    if purpose == "observe":
+        authorize(ctx, "finding:list")
+    else:
+        found = verbs.find(session, ctx, instance, rule=guards.GUARDS[purpose].rule)
+        guards.check(ctx, found, purpose)
+        object_id = found.id
+        if found.host_id is None:
+            raise NotFound(f"{found.name} is on no host", hint="Its create failed, or has not placed it yet.")
+        if purpose == "console":
+            events.record(
+                session,
+                ctx,
+                "instance.console",
+                kind="instance",
+                id=found.id,
+                name=found.name,
+                project_id=found.project_id,
+            )
+    row = Ticket(
+        id=clock_of(session).uuid(),
+        purpose=purpose,
+        object_id=object_id,
+        user_id=ctx.user_id,
+        request_id=ctx.request_id,
+        valid_until=now(session) + VALID,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def redeem(session: Session, ticket_id: str) -> Ticket:
+    """Take a ticket back: it is used now. Raises NotFound for one that is unknown, used or too old."""
+    row = session.execute(select(Ticket).where(col(Ticket.id) == ticket_id)).scalar_one_or_none()
+    if row is None or row.valid_until < now(session):
+        raise NotFound("this ticket is not valid", hint="Ask again: a ticket works once, for a minute.")
+    session.delete(row)
+    return row
+
+
+# ---------------------------------------------------------------------------- the client's side
+
+
+class Console:
+    """An attached serial console: raw bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> bytes:
+        """What the guest wrote; empty when the console has ended."""
+        try:
+            return await self._reader.read(1 << 16)
+        except ConnectionError:
+            return b""
+
+    async def write(self, data: bytes) -> None:
+        """Type. Raises ConnectionError when the console has ended."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+async def console(config: Config, ticket_id: str, *, write: bool = True) -> Console:
+    """Attach. Raises Unavailable without an engine, HostFailed as the host says."""
+    reader, writer = await _ask(config.run_dir, {"ticket": ticket_id, "write": write})
+    return Console(reader, writer)
+
+
+async def console_log(config: Config, ticket_id: str, lines: int) -> str:
+    """The last lines of a guest's console log."""
+    return str((await _answer(config, {"ticket": ticket_id, "lines": lines}))["text"])
+
+
+async def observe(config: Config, ticket_id: str) -> dict[str, Any]:
+    """{host id: dumped Observation, or {"error": why}} of every host, fresh."""
+    answer: dict[str, Any] = (await _answer(config, {"ticket": ticket_id}))["hosts"]
+    return answer
+
+
+async def attend(config: Config) -> None:
+    """Hold the door open: while this runs, a background engine does not end for want of work. Returns when it did.
+
+    Raises Unavailable when there is none.
+    """
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(config.run_dir / SOCKET))
+    except (FileNotFoundError, ConnectionRefusedError) as absent:
+        raise Unavailable("the engine is not running", hint="Start it: skydeck serve.") from absent
+    try:
+        await reader.read()
+    finally:
+        writer.close()
+
+
+async def _answer(config: Config, request: dict[str, Any]) -> dict[str, Any]:
+    async with _asked(config.run_dir, request) as reply:
+        return reply
+
+
+@contextlib.asynccontextmanager
+async def _asked(run_dir: Path, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    reader, writer = await _ask(run_dir, request)
+    try:
+        yield json.loads(await reader.readline())
+    finally:
+        writer.close()
+
+
+_ERRORS: dict[str, type[Failed] | type[NotFound] | type[Unavailable]] = {
+    "NotFound": NotFound,
+    "Unavailable": Unavailable,
+    "Unknown": Unknown,
+    "HostFailed": HostFailed,
+}
+
+
+async def _ask(run_dir: Path, request: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(run_dir / SOCKET), limit=LINE)
+    except (FileNotFoundError, ConnectionRefusedError) as absent:
+        raise Unavailable("the engine is not running", hint="Start it: skydeck serve.") from absent
+    writer.write(json.dumps(request).encode() + b"\n")
+    await writer.drain()
+    line = await reader.readline()
+    if not line:
+        writer.close()
+        raise Unavailable("the engine ended before it answered", hint="Try again.")
+    reply = json.loads(line)
+    if error := reply.get("error"):
+        writer.close()
+        raise _ERRORS.get(error["type"], Failed)(error["title"], hint=error["hint"])
+    return reader, writer

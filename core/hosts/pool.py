@@ -1,0 +1,233 @@
+"""All hosts of the cloud, held connected: one link and one bulk link each, for as long as the engine runs.
+
+What a host says by itself goes to its `Listener`; what steps ask of it goes through `HostHandle`, where the wire's
+errors become the operation's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.config import Config
+from core.errors import HostFailed, Unavailable
+from core.hosts.bulk import BulkLink, ConsoleStream
+from core.hosts.hosts import Host
+from core.hosts.link import Link, LinkState, LinkStatus
+from core.hosts.transport import SshTarget, SshTransport, Transport, UnixTransport
+from core.images.stores import ImageStore
+from core.runner import Runner
+from core.sql import select
+from hostd.spec import TRANSIENT, Event, HelloReply, HostError, Observation, Observe
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 3.0
+"""Seconds a step waits for a host that is not connected before it lets go of its turn."""
+
+OBSERVE_DEADLINE = 30.0
+
+HOSTD = "/usr/local/lib/skydeck/hostd"
+"""Where enrolment puts hostd."""
+
+KEY_NAME = "cloud_ed25519"
+"""The controller's private key in `keys_dir`."""
+
+
+class Listener(Protocol):
+    """Who hears of hosts: the reconciler."""
+
+    async def connected(self, host: HostHandle, hello: HelloReply) -> None: ...
+
+    async def disconnected(self, host_id: str, reason: str) -> None: ...
+
+    async def event(self, host: HostHandle, event: Event) -> None: ...
+
+
+def failed(error: HostError, name: str) -> HostFailed:
+    """A host's error as the operation keeps it."""
+    hint = error.error.hint
+    return HostFailed(
+        f"host {name}: {error}",
+        hint=hint,
+        code=error.code.value,
+        transient=error.code in TRANSIENT,
+    )
+
+
+class HostHandle:
+    """One host, as operations speak to it. core.operations.work.HostLink."""
+
+    def __init__(self, row: Host, *, link: Link, bulk: BulkLink, images: ImageStore) -> None:
+        self.id = row.id
+        self.name = row.name
+        self.link = link
+        self._bulk = bulk
+        self._images = images
+        self._holds: set[str] = set()
+        """Images known to be in its cache."""
+        self._carrying: dict[str, asyncio.Lock] = {}
+
+    @property
+    def up(self) -> bool:
+        return self.link.status.state is LinkState.UP
+
+    async def call(self, call: str, body: Any, *, deadline: float) -> Any:
+        try:
+            if not self.up:
+                await self.link.wait_up(PATIENCE)
+            return await self.link.call_until_known(call, body, deadline=deadline)
+        except HostError as error:
+            raise failed(error, self.name) from error
+        except Unavailable as down:
+            raise Unavailable(f"host {self.name}: {down.title}", hint=down.hint) from down
+
+    async def carry(self, digest: str, size: int, progress: Callable[[int], None]) -> None:
+        # Twenty creates of one image at once carry it once: the others wait, and then find it there.
+        async with self._carrying.setdefault(digest, asyncio.Lock()):
+            if digest in self._holds:
+                progress(size)
+                return
+            path = self._images.path(digest)
+            try:
+                await self._bulk.send_image(path, digest, progress=lambda sent, total: progress(sent))
+            except HostError as error:
+                raise failed(error, self.name) from error
+            except FileNotFoundError as gone:
+                raise HostFailed(
+                    f"image {digest[:12]} is not in the controller's store", hint="Add the image again."
+                ) from gone
+            self._holds.add(digest)
+
+    def forget_image(self, digest: str) -> None:
+        self._holds.discard(digest)
+
+    def knows_images(self, digests: set[str]) -> None:
+        """What an observation saw in its cache."""
+        self._holds = digests
+
+    async def observe(self, *, stats: bool = True) -> Observation:
+        seen: Observation = await self.call("observe", Observe(stats=stats), deadline=OBSERVE_DEADLINE)
+        return seen
+
+    @contextlib.asynccontextmanager
+    async def console(self, uuid: str, *, write: bool) -> AsyncIterator[ConsoleStream]:
+        try:
+            async with self._bulk.console(uuid, write=write) as stream:
+                yield stream
+        except HostError as error:
+            raise failed(error, self.name) from error
+
+    async def close(self) -> None:
+        await self.link.close()
+        await self._bulk.close()
+
+
+class HostPool:
+    """The hosts of the store, each with its links. core.operations.work.Hosts."""
+
+    def __init__(
+        self, runner: Runner, config: Config, listener: Listener, *, cloud: str, term: int, images: ImageStore
+    ) -> None:
+        self._runner = runner
+        self._config = config
+        self._listener = listener
+        self._cloud = cloud
+        self._term = term
+        self._images = images
+        self._handles: dict[str, HostHandle] = {}
+        self._addresses: dict[str, tuple[Any, ...]] = {}
+        self._news: set[asyncio.Task[None]] = set()
+
+    def get(self, host_id: str) -> HostHandle:
+        try:
+            return self._handles[host_id]
+        except KeyError:
+            raise Unavailable(f"host {host_id} is not connected", hint="skydeck host list shows why.") from None
+
+    def all(self) -> list[HostHandle]:
+        return list(self._handles.values())
+
+    async def refresh(self) -> None:
+        """Make the links match the store: new hosts are connected, changed ones again, removed ones let go."""
+        rows = await self._runner.read(lambda session: list(session.execute(select(Host)).scalars()))
+        wanted = {row.id: row for row in rows}
+        for host_id in [host_id for host_id in self._handles if host_id not in wanted]:
+            await self._drop(host_id)
+        for row in rows:
+            address = (row.address, row.port, row.ssh_user, row.host_key, row.socket, row.name)
+            if self._addresses.get(row.id) == address:
+                continue
+            if row.id in self._handles:
+                await self._drop(row.id)
+            self._addresses[row.id] = address
+            self._connect(row)
+
+    def _connect(self, row: Host) -> None:
+        target: SshTarget | Path
+        transport: Transport
+        if row.socket:
+            target = Path(row.socket)
+            # Where no service manager brings a killed hostd back, its own relay does.
+            transport = UnixTransport(target, starter=(HOSTD, "relay"))
+        else:
+            target = SshTarget(
+                address=row.address,
+                port=row.port,
+                user=row.ssh_user,
+                key_path=self._config.keys_dir / KEY_NAME,
+                host_key=row.host_key,
+            )
+            transport = SshTransport(target)
+
+        async def on_event(event: Event) -> None:
+            await self._listener.event(self._handles[row.id], event)
+
+        link = Link(
+            transport,
+            cloud=self._cloud,
+            term=self._term,
+            host=row.id,
+            on_event=on_event,
+            on_state=lambda status: self._state_changed(row.id, status),
+            from_seq=row.event_seq,
+        )
+        bulk = BulkLink(target, cloud=self._cloud, term=self._term, host=row.id)
+        self._handles[row.id] = HostHandle(row, link=link, bulk=bulk, images=self._images)
+        link.start()
+
+    def _state_changed(self, host_id: str, status: LinkStatus) -> None:
+        handle = self._handles.get(host_id)
+        if handle is None:
+            return
+        if status.state is LinkState.UP:
+            assert handle.link.hello is not None
+            self._tell(self._listener.connected(handle, handle.link.hello))
+        elif status.state in (LinkState.DOWN, LinkState.ENDED):
+            self._tell(self._listener.disconnected(host_id, status.reason))
+
+    def _tell(self, news: Any) -> None:
+        task = asyncio.ensure_future(news)
+        self._news.add(task)
+        task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._news.discard(task)
+        if not task.cancelled() and (broke := task.exception()):
+            _log.error("news of a host were not taken in: %s", broke, exc_info=broke)
+
+    async def _drop(self, host_id: str) -> None:
+        self._addresses.pop(host_id, None)
+        handle = self._handles.pop(host_id)
+        await handle.close()
+
+    async def close(self) -> None:
+        await asyncio.gather(*(handle.close() for handle in self._handles.values()))
+        for task in self._news:
+            task.cancel()
+        await asyncio.gather(*self._news, return_exceptions=True)
+        self._handles.clear()
