@@ -22,6 +22,9 @@ from core.sql import select
 
 Row = dict[str, Any]
 
+_MOST_VARIABLES = 500
+"""Values of one IN list: databases limit them."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -108,6 +111,37 @@ def keys(
         query = query.order_by(expression.desc() if descending else expression.asc())
     query = query.with_only_columns(listing.columns[listing.key], maintain_column_froms=True)
     return list(session.execute(query).scalars())
+
+
+def position(
+    session: Session,
+    ctx: Context,
+    listing: Listing,
+    key: str,
+    *,
+    sort: str | None = None,
+    where: dict[str, str] | None = None,
+    text: str = "",
+) -> int | None:
+    """Where a row stands in the order, counted from 0; None when it is not in the list. A screen's cursor asks this."""
+    query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
+    found = session.execute(query.where(listing.columns[listing.key] == key)).mappings().first()
+    if found is None:
+        return None
+    before = query.where(_after(listing, [(name, not descending) for name, descending in order], found))
+    counted = before.with_only_columns(func.count(listing.columns[listing.key]), maintain_column_froms=True)
+    return int(session.execute(counted).scalar_one())
+
+
+def present(session: Session, ctx: Context, listing: Listing, wanted: Sequence[str]) -> set[str]:
+    """Which of these keys the caller still sees, whatever the filter: what marks are checked with."""
+    query, _ = _query(ctx, listing, sort=None, where={}, text="")
+    column = listing.columns[listing.key]
+    only = query.with_only_columns(column, maintain_column_froms=True)
+    found: set[str] = set()
+    for start in range(0, len(wanted), _MOST_VARIABLES):
+        found.update(session.execute(only.where(column.in_(wanted[start : start + _MOST_VARIABLES]))).scalars())
+    return found
 
 
 def count(
