@@ -50,6 +50,7 @@ def configuration(spec: NetworkSpec, *, hosts_directory: str, pid_file: str) -> 
         "quiet-dhcp",
         "dhcp-authoritative",
         "leasefile-ro",
+        "dhcp-lease-max=65536",  # the default of 1000 would silently refuse the guests beyond
         "user=nobody",
         f"pid-file={pid_file}",
         f"dhcp-hostsdir={hosts_directory}",

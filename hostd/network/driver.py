@@ -224,10 +224,8 @@ class NetworkDriver:
         if not dhcp.served(spec):
             server.stop()
             return
-        # dnsmasq reads its files as nobody; the directory above holds no secret that has no mode of its own.
-        for directory in (self._run.parent, self._run):
-            directory.mkdir(parents=True, exist_ok=True)
-            directory.chmod(directory.stat().st_mode & 0o7777 | 0o001)
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._run.chmod(0o755)  # dnsmasq reads its files as nobody
         server.apply(spec)
 
     def _remove(self, spec: NetworkSpec) -> None:

@@ -19,6 +19,7 @@ from hostd.network.driver import NetworkDriver
 from hostd.spec import DhcpHost, HostError, NetworkSpec, Want
 from tests.e2e.sandbox import isolated
 from tests.hostd.network.samples import HOST_A, HOST_B, NETWORK, PORT_A, SUBNET, UUID, with_hosts
+from tests.lab.guest import GuestImage
 
 pytestmark = pytest.mark.e2e
 
@@ -104,6 +105,34 @@ def test_the_bridge_is_as_designed(driver: NetworkDriver) -> None:
     for detail in ("group 93", "mtu 1450", "addrgenmode none", "mcast_snooping 0", f"altname skb-{UUID}", "02:5d:"):
         assert detail in shown
     assert "inet" not in sh(f"ip addr show {names.bridge(UUID)}")
+
+
+def test_a_real_guest_boots_into_the_network(driver: NetworkDriver, guest_image: GuestImage) -> None:
+    apply(driver, NETWORK)
+    tap = names.tap(PORT_A)
+    sh(f"""ip tuntap add {tap} mode tap vnet_hdr
+        ip link set {tap} mtu 1450 master {names.bridge(UUID)} up""")
+    card = f"virtio-net-pci,netdev=n,mac={HOST_A.mac},host_mtu=1450"
+    guest = subprocess.Popen(
+        ["qemu-system-x86_64", "-accel", "tcg,tb-size=32", "-machine", "q35", "-cpu", "qemu64", "-m", "128",
+         "-nodefaults", "-display", "none", "-serial", "stdio",
+         "-kernel", str(guest_image.kernel), "-initrd", str(guest_image.ramdisk), "-append", guest_image.cmdline,
+         "-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no", "-device", card],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert guest.stdout is not None
+        console = []
+        for line in guest.stdout:
+            console.append(line.decode(errors="replace").strip())
+            if "SKYDECK ready" in console[-1]:
+                break
+        assert any("SKYDECK address eth0 10.0.0.10/24 mtu 1450" in line for line in console), console
+        inside = f"nsenter --net={namespaces.path(names.namespace(UUID))}"
+        assert "1 received" in sh(f"{inside} ping -c 1 -W 5 10.0.0.10")
+    finally:
+        guest.kill()
+        guest.communicate()
 
 
 def test_leases_come_and_go_without_a_restart(driver: NetworkDriver) -> None:
