@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.config import Config
-from core.errors import HostFailed, Unavailable
+from core.errors import HostFailed, NotFound, Unavailable
 from core.hosts.bulk import BulkLink, ConsoleStream
 from core.hosts.hosts import Host
 from core.hosts.link import Link, LinkState, LinkStatus
@@ -92,12 +92,12 @@ class HostHandle:
             if digest in self._holds:
                 progress(size)
                 return
-            path = self._images.path(digest)
             try:
+                path = self._images.path(digest)
                 await self._bulk.send_image(path, digest, progress=lambda sent, total: progress(sent))
             except HostError as error:
                 raise failed(error, self.name) from error
-            except FileNotFoundError as gone:
+            except NotFound as gone:
                 raise HostFailed(
                     f"image {digest[:12]} is not in the controller's store", hint="Add the image again."
                 ) from gone

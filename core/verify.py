@@ -1,0 +1,327 @@
+"""`skydeck verify`: the invariants of the design, checked over the database and what every host really has.
+
+Each check is a function from what was gathered to the violations it finds, so that each can be read next to its
+sentence. A host that cannot be observed is itself reported: nothing is assumed of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col
+
+from core import cloud, door, serve
+from core.compute.instances import states
+from core.compute.instances.table import Instance
+from core.config import Config
+from core.errors import SkydeckError
+from core.hosts.hosts import RESOURCES, Claim, Host
+from core.network.networks import NetworkHost
+from core.network.ports import FixedIP, Port
+from core.operations.operations import OPEN, Operation, State
+from core.runner import Runner
+from core.sql import select
+from core.store import Store
+from hostd.spec import Observation, PowerState, load
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Violation:
+    """Something that must always hold, and does not."""
+
+    invariant: int
+    """Its number in the design, 1 to 11; 0: it could not be checked."""
+    title: str
+    evidence: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything the checks look at, gathered at one moment."""
+
+    instances: dict[str, Instance]
+    """Not deleted."""
+    hosts: dict[str, Host]
+    claims: list[Claim]
+    operations: list[Operation]
+    """Open ones."""
+    creates: dict[str, str]
+    """Accepted instance.create: operation id to instance id."""
+    known_instances: frozenset[str]
+    """Ids of every instance row, deleted ones too."""
+    addresses: list[tuple[str, str, bool]]
+    """(network id, ip, whether its port exists)."""
+    networks_on: frozenset[tuple[str, str]]
+    """(network id, host id) of ports bound there."""
+    network_generations: dict[tuple[str, str], int]
+    seen: dict[str, Observation]
+    busy: frozenset[str]
+    """Objects with an open operation: what a host has of them may differ for now."""
+
+
+def verify(store: Store, config: Config) -> list[Violation]:
+    """Every violation found, in order of invariants. Starts the engine when none runs: it holds the links."""
+    return asyncio.run(_verify(store, config))
+
+
+async def _verify(store: Store, config: Config) -> list[Violation]:
+    runner = Runner(store)
+    try:
+        found: list[Violation] = []
+        seen: dict[str, Observation] = {}
+        if await runner.read(lambda session: session.execute(select(func.count(Host.id))).scalar_one()):
+            seen, found = await _observe(runner, config)
+        facts = await runner.read(lambda session: gather(session, seen))
+        for check in CHECKS:
+            found.extend(check(facts))
+        return sorted(found, key=lambda violation: violation.invariant)
+    finally:
+        runner.close()
+
+
+async def _observe(runner: Runner, config: Config) -> tuple[dict[str, Observation], list[Violation]]:
+    await asyncio.to_thread(serve.ensure, config, wait=True)
+    ticket = await runner.write(lambda session: door.ticket(session, cloud.system_context(session), purpose="observe"))
+    try:
+        answers = await door.observe(config, ticket)
+    except SkydeckError as bad:
+        return {}, [Violation(invariant=0, title=f"hosts could not be observed: {bad.title}", evidence=bad.hint)]
+    seen: dict[str, Observation] = {}
+    blind: list[Violation] = []
+    for host_id, answer in answers.items():
+        if "error" in answer:
+            blind.append(Violation(invariant=0, title=f"host {host_id} could not be observed: {answer['error']}"))
+        else:
+            seen[host_id] = load(Observation, answer)
+    return seen, blind
+
+
+def gather(session: Session, seen: dict[str, Observation]) -> Facts:
+    """The database's side of the facts, in one snapshot."""
+
+    def rows(table: Any, *where: Any) -> list[Any]:
+        return list(session.execute(select(table).where(*where)).scalars())
+
+    addresses = session.execute(
+        select(FixedIP.network_id, FixedIP.ip, Port.id).outerjoin(Port, col(Port.id) == col(FixedIP.port_id))
+    ).all()
+    open_operations = rows(Operation, col(Operation.state).in_(OPEN))
+    creates = session.execute(
+        select(Operation.id, Operation.object_id).where(
+            col(Operation.kind) == "instance.create", col(Operation.lane) != ""
+        )
+    ).all()
+    bound = session.execute(
+        select(Port.network_id, Port.host_id).where(col(Port.host_id).is_not(None)).distinct()
+    ).all()
+    return Facts(
+        instances={row.id: row for row in rows(Instance, col(Instance.deleted_at) == 0)},
+        hosts={row.id: row for row in rows(Host)},
+        claims=rows(Claim),
+        operations=open_operations,
+        creates=dict(creates),
+        known_instances=frozenset(session.execute(select(Instance.id)).scalars()),
+        addresses=[(network, ip, port is not None) for network, ip, port in addresses],
+        networks_on=frozenset((network, host) for network, host in bound),
+        network_generations={(row.network_id, row.host_id): row.generation for row in rows(NetworkHost)},
+        seen=seen,
+        busy=frozenset(operation.object_id for operation in open_operations),
+    )
+
+
+# ---------------------------------------------------------------------------- the checks
+
+
+def _one_writer(facts: Facts) -> Iterator[Violation]:
+    """1. No disk is open read-write by two QEMUs anywhere."""
+    running: dict[str, list[str]] = {}
+    for host_id, seen in facts.seen.items():
+        for domain in seen.domains:
+            if domain.owned and domain.power in (PowerState.RUNNING, PowerState.PAUSED):
+                running.setdefault(domain.uuid, []).append(_name(facts, host_id))
+    for uuid, names in running.items():
+        if len(names) > 1:
+            yield Violation(invariant=1, title=f"guest {uuid} runs on {len(names)} hosts", evidence=", ".join(names))
+
+
+def _one_owner(facts: Facts) -> Iterator[Violation]:
+    """2. One owner host per instance; only it may run the guest."""
+    for host_id, seen in facts.seen.items():
+        for domain in seen.domains:
+            instance = facts.instances.get(domain.uuid)
+            if domain.owned and instance and instance.host_id != host_id and domain.power is PowerState.RUNNING:
+                yield Violation(
+                    invariant=2,
+                    title=f"{instance.name} runs on {_name(facts, host_id)}, which does not own it",
+                    evidence=f"its host is {_name(facts, instance.host_id)}",
+                )
+
+
+def _addresses(facts: Facts) -> Iterator[Violation]:
+    """3. (network, IP) and MAC are unique (the database holds that); each fixed IP belongs to an existing port."""
+    for network, ip, has_port in facts.addresses:
+        if not has_port:
+            yield Violation(invariant=3, title=f"address {ip} belongs to no port", evidence=f"network {network}")
+
+
+def _within_capacity(facts: Facts) -> Iterator[Violation]:
+    """4. Claims on a host never exceed capacity x ratio, per resource."""
+    for host in facts.hosts.values():
+        for resource in RESOURCES:
+            claimed = sum(getattr(claim, resource) for claim in facts.claims if claim.host_id == host.id)
+            used, cap = getattr(host, f"{resource}_used"), getattr(host, f"{resource}_cap")
+            if claimed != used:
+                yield Violation(
+                    invariant=4,
+                    title=f"host {host.name}: {resource} used is not the sum of its claims",
+                    evidence=f"used {used}, claimed {claimed}",
+                )
+            if claimed > cap:
+                yield Violation(
+                    invariant=4, title=f"host {host.name} is over its {resource}", evidence=f"{claimed} > {cap}"
+                )
+
+
+def _claims_while_placed(facts: Facts) -> Iterator[Violation]:
+    """5. A claim exists exactly while an instance is placed or moving."""
+    held: dict[str, set[str]] = {}
+    for claim in facts.claims:
+        held.setdefault(claim.instance_id, set()).add(claim.host_id)
+    for instance_id, hosts in held.items():
+        instance = facts.instances.get(instance_id)
+        if instance is None:
+            yield Violation(invariant=5, title=f"a claim is held for {instance_id}, which is gone")
+        elif instance.host_id not in hosts:
+            yield Violation(invariant=5, title=f"{instance.name} holds a claim, but not on its host")
+    for instance in facts.instances.values():
+        if instance.host_id is not None and instance.host_id not in held.get(instance.id, ()):
+            yield Violation(invariant=5, title=f"{instance.name} is placed without a claim")
+
+
+def _nothing_lost(facts: Facts) -> Iterator[Violation]:
+    """6. An acknowledged create survives any crash until its deletion is acknowledged."""
+    for operation_id, instance_id in facts.creates.items():
+        if instance_id not in facts.known_instances:
+            yield Violation(
+                invariant=6,
+                title=f"instance {instance_id} was accepted and is gone",
+                evidence=f"operation {operation_id}",
+            )
+
+
+def _generations(facts: Facts) -> Iterator[Violation]:
+    """7. Per object, a host never has a generation that was not given out."""
+    for host_id, seen in facts.seen.items():
+        for domain in seen.domains:
+            instance = facts.instances.get(domain.uuid)
+            if instance and domain.generation is not None and domain.generation > instance.generation:
+                yield Violation(
+                    invariant=7,
+                    title=f"host {_name(facts, host_id)} is ahead on {instance.name}",
+                    evidence=f"generation {domain.generation} > {instance.generation}",
+                )
+        for network in seen.networks:
+            given = facts.network_generations.get((network.uuid, host_id), 0)
+            if network.generation is not None and network.generation > given:
+                yield Violation(
+                    invariant=7,
+                    title=f"host {_name(facts, host_id)} is ahead on network {network.uuid}",
+                    evidence=f"generation {network.generation} > {given}",
+                )
+
+
+_HAS_DISK = (states.ACTIVE, states.STOPPED, states.PAUSED, states.SUSPENDED)
+
+
+def _data_kept(facts: Facts) -> Iterator[Violation]:
+    """8. Data is deleted only by a journalled `absent`: what lives has its root disk."""
+    for instance in facts.instances.values():
+        seen = facts.seen.get(instance.host_id or "")
+        if seen is None or instance.id in facts.busy or instance.vm_state not in _HAS_DISK:
+            continue
+        if instance.image_id and not any(d.instance == instance.id and d.role == "root" for d in seen.disks):
+            yield Violation(invariant=8, title=f"{instance.name} has no root disk on {_name(facts, instance.host_id)}")
+
+
+def _chains(facts: Facts) -> Iterator[Violation]:
+    """9. A backing chain's digest is verified before first use."""
+    for host_id, seen in facts.seen.items():
+        for image in seen.images:
+            if image.refs and not image.verified:
+                yield Violation(
+                    invariant=9, title=f"host {_name(facts, host_id)} uses image {image.digest[:12]} unverified"
+                )
+
+
+def _escaped(facts: Facts) -> Iterator[Violation]:
+    """10. Nothing a tenant controls reaches a terminal unescaped: no name holds what would need escaping."""
+    for instance in facts.instances.values():
+        if any(unicodedata.category(letter) in ("Cc", "Cf") for letter in instance.name):
+            yield Violation(invariant=10, title=f"instance {instance.id} has control characters in its name")
+
+
+def _as_wanted(facts: Facts) -> Iterator[Violation]:
+    """11. The database equals the hosts, every operation is ended or says why not, and there are no orphans."""
+    for operation in facts.operations:
+        if operation.state == State.BLOCKED and not operation.error:
+            yield Violation(invariant=11, title=f"operation {operation.id} is blocked without a reason")
+    for host_id, seen in facts.seen.items():
+        name = _name(facts, host_id)
+        here = {domain.uuid: domain for domain in seen.domains if domain.owned}
+        for instance in facts.instances.values():
+            if instance.host_id != host_id or instance.id in facts.busy or instance.vm_state == states.ERROR:
+                continue
+            domain = here.get(instance.id)
+            if domain is None:
+                yield Violation(invariant=11, title=f"{instance.name} is {instance.status}, host {name} lacks it")
+            elif states.POWER[domain.power] != instance.power_state:
+                yield Violation(
+                    invariant=11,
+                    title=f"{instance.name} is {states.POWER_WORD[instance.power_state]} here",
+                    evidence=f"host {name} says {domain.power}",
+                )
+        mine = {uuid for uuid, instance in facts.instances.items() if instance.host_id == host_id} | facts.busy
+        yield from _orphans(facts, host_id, seen, mine)
+
+
+def _orphans(facts: Facts, host_id: str, seen: Observation, mine: set[str] | frozenset[str]) -> Iterator[Violation]:
+    name = _name(facts, host_id)
+    for domain in seen.domains:
+        if domain.owned and domain.uuid not in mine:
+            yield Violation(
+                invariant=11, title=f"host {name} has guest {domain.uuid}, which should not be there",
+                evidence="quarantined" if domain.quarantined else str(domain.power),
+            )  # fmt: skip
+    for uuid in sorted({disk.instance for disk in seen.disks} - set(mine)):
+        yield Violation(invariant=11, title=f"host {name} has files of {uuid}, which should not be there")
+    for network in seen.networks:
+        if (network.uuid, host_id) not in facts.networks_on and not facts.busy:
+            yield Violation(invariant=11, title=f"host {name} has network {network.uuid}, which nothing there uses")
+        elif not network.healthy:
+            yield Violation(invariant=11, title=f"network {network.uuid} on {name}: {network.detail}")
+
+
+def _name(facts: Facts, host_id: str | None) -> str:
+    host = facts.hosts.get(host_id or "")
+    return host.name if host else str(host_id)
+
+
+CHECKS: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
+    _one_writer,
+    _one_owner,
+    _addresses,
+    _within_capacity,
+    _claims_while_placed,
+    _nothing_lost,
+    _generations,
+    _data_kept,
+    _chains,
+    _escaped,
+    _as_wanted,
+)
+"""In the order of the design's list."""
