@@ -73,6 +73,7 @@ class Link:
         on_event: Callable[[Event], Awaitable[None]],
         on_state: Callable[[LinkStatus], None] = lambda _: None,
         from_seq: int = 0,
+        journal: str | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = _random.random,
         heartbeat: float = HEARTBEAT,
@@ -81,6 +82,7 @@ class Link:
 
         `on_event` is awaited for one event after the other; when it returns, the event is acknowledged and the host
         may forget it, so it must have been kept by then. `host` is the uuid the host must have; None while enrolling.
+        Events up to `from_seq` of the host's `journal` were taken in before; of another journal, none were.
         """
         self._transport = transport
         self._hello = Hello(protocol=PROTOCOL, cloud=cloud, term=term, host=host)
@@ -90,7 +92,7 @@ class Link:
         self._random = random
         self._heartbeat = heartbeat
         self._seen = from_seq
-        self._journal: str | None = None
+        self._journal = journal
         self._events: asyncio.Queue[tuple[str | None, Event]] = asyncio.Queue()
         self._conversation: Conversation | None = None
         self._changed = asyncio.Event()
