@@ -74,7 +74,7 @@ async def _verify(store: Store, config: Config) -> list[Violation]:
     try:
         found: list[Violation] = []
         seen: dict[str, Observation] = {}
-        if await runner.read(lambda session: session.execute(select(func.count(Host.id))).scalar_one()):
+        if await runner.read(lambda session: session.execute(select(func.count(col(Host.id)))).scalar_one()):
             seen, found = await _observe(runner, config)
         facts = await runner.read(lambda session: gather(session, seen))
         for check in CHECKS:

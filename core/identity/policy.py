@@ -40,6 +40,7 @@ RULES: dict[str, str] = {
     "network:create": "member",
     "network:set": "member",
     "network:delete": "member",
+    "network:repair": "admin",
     "instance:list": "reader",
     "instance:create": "member",
     "instance:force_host": "admin",

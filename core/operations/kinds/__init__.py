@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.operations.kinds import create, delete, power
+from core.operations.kinds import create, delete, power, repair
 from core.operations.work import Kind
 
 KINDS: dict[str, Kind] = {
@@ -16,4 +16,6 @@ KINDS: dict[str, Kind] = {
     "instance.resume": power.kind("running"),
     "instance.reboot_soft": power.REBOOT_SOFT,
     "instance.reboot_hard": power.REBOOT_HARD,
+    "guest.reap": repair.REAP,
+    "network.repair": repair.NETWORK,
 }
