@@ -81,7 +81,7 @@ class Blocking:
         self._buffered = buffered
 
     def read_into(self, buffer: memoryview) -> memoryview:
-        """The next frame's bytes, in `buffer` (MAX_FRAME long); empty for the frame that ends the stream.
+        """The next frame's bytes, in `buffer` (MAX_FRAME or longer); empty for the frame that ends the stream.
 
         Raises ConnectionError when the client has gone, HostError(PROTOCOL) for a frame that is too long.
         """

@@ -18,7 +18,10 @@ from hostd.connection import Blocking, Connection
 from hostd.spec import MAX_FRAME, ErrorCode, HostError, Receive, Received, Receiving, Reply, dump
 
 BUFFERS: Final = 3
-"""Frames in flight between the socket and the disk: 12 MiB a stream."""
+"""Buffers in flight between the socket and the disk: 15 MiB a stream."""
+
+GATHER: Final = 1 << 20
+"""Bytes of small frames that are worth waking the writer for."""
 
 PATIENCE: Final = 10.0
 """Seconds without a byte after which a stream gives way to a newer one for the same image."""
@@ -102,16 +105,23 @@ def _refuse(lent: Blocking, request: int, bad: HostError) -> bool:
 
 
 def _drain(lent: Blocking, incoming: Incoming, stream: _Stream) -> None:
-    buffers = [memoryview(bytearray(MAX_FRAME)) for _ in range(BUFFERS)]
+    buffers = [memoryview(bytearray(GATHER + MAX_FRAME)) for _ in range(BUFFERS)]
     writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="image") as writer:
-        for turn in itertools.count():
-            if len(writing) == BUFFERS:
+        for buffer in itertools.cycle(buffers):
+            while writing and (len(writing) == BUFFERS or writing[0].done()):
                 writing.popleft().result()
-            chunk = lent.read_into(buffers[turn % BUFFERS])
-            if not chunk:
+            filled, more = 0, True
+            try:
+                while more and filled < GATHER:
+                    more = bool(size := len(lent.read_into(buffer[filled:])))
+                    filled += size
+                    stream.fed = time.monotonic()
+            finally:
+                # Also when the client is gone: what came need not come again.
+                if filled:
+                    writing.append(writer.submit(incoming.write, buffer[:filled]))
+            if not more:
                 break
-            stream.fed = time.monotonic()
-            writing.append(writer.submit(incoming.write, chunk))
         while writing:
             writing.popleft().result()

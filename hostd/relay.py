@@ -7,6 +7,8 @@ dead starts it: a killed hostd comes back with the controller's next attempt.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import socket
 import sys
@@ -39,6 +41,10 @@ def main(options: list[str]) -> int:
     if sock is None:
         sys.stderr.write(f"hostd does not answer on {path} after {PATIENCE:.0f} s\n")
         return 1
+    for pipe in (0, 1):
+        # A pipe holds 64 KiB unless asked: an image would wake this process for each of them.
+        with contextlib.suppress(OSError):  # not a pipe
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _BUFFER)
     threading.Thread(target=_send, args=(sock,), daemon=True).start()
     _receive(sock)
     # Not `return`: the other thread may sit in a read of stdin for as long as the client likes.
