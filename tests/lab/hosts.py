@@ -24,6 +24,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -229,8 +230,14 @@ class LabHost:
         _ip("link", "set", self.link, "down")
 
     def heal(self) -> None:
-        """Plug it in again."""
+        """Plug it in again; returns when both ends have noticed, which the kernel may put off for a second."""
         _ip("link", "set", self.link, "up")
+        ends = (Path("/sys/class/net", self.link), Path(f"/proc/{self.pid}/root/sys/class/net/eth0"))
+        deadline = time.monotonic() + 10
+        while any((end / "operstate").read_text() != "up\n" for end in ends):
+            if time.monotonic() > deadline:
+                raise LabError(f"the cable of host {self.name} does not come up")
+            time.sleep(0.01)
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` as root inside the host."""
