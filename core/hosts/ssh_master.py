@@ -89,9 +89,8 @@ class SshMaster:
         self._target = target
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        # Short, because a socket's path is at most 108 bytes; private, because whoever connects to it is on the host.
-        self._folder = Path(tempfile.mkdtemp(prefix="skydeck-"))
-        (self._folder / "known_hosts").write_text(f"{_ALIAS} {target.host_key}\n")
+        self._folder: Path | None = None
+        """Of the master's socket and the pinned key; made when first needed."""
 
     @property
     def pid(self) -> int | None:
@@ -103,12 +102,13 @@ class SshMaster:
         with self._lock:
             if self.pid is None:
                 self._start()
+            command = self._command()
         ours, theirs = socket.socketpair()
         with theirs:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
             client = subprocess.Popen(
-                [*self._command(), "-T", self._target.address, RELAY],
+                [*command, "-T", self._target.address, RELAY],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
@@ -119,14 +119,24 @@ class SshMaster:
         """End the connection and all streams on it."""
         with self._lock:
             self._stop()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None
+
+    def _place(self) -> Path:
+        if self._folder is None:
+            # Short: a socket's path has 108 bytes at most. Private: whoever connects to the socket is on the host.
+            self._folder = Path(tempfile.mkdtemp(prefix="skydeck-"))
+            (self._folder / "known_hosts").write_text(f"{_ALIAS} {self._target.host_key}\n")
+        return self._folder
 
     def _command(self) -> list[str]:
         target = self._target
+        folder = self._place()
         options = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": str(self._folder / "known_hosts"),
+            "UserKnownHostsFile": str(folder / "known_hosts"),
             "GlobalKnownHostsFile": "none",
             "HostKeyAlias": _ALIAS,
             "CheckHostIP": "no",
@@ -147,15 +157,15 @@ class SshMaster:
             "LogLevel": "ERROR",
         }
         pairs = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        where = ["-S", str(self._folder / "master"), "-i", str(target.key_path), "-p", str(target.port)]
+        where = ["-S", str(folder / "master"), "-i", str(target.key_path), "-p", str(target.port)]
         return ["ssh", "-F", "none", *pairs, *where, "-l", target.user]
 
     def _start(self) -> None:
         self._stop()
-        (self._folder / "master").unlink(missing_ok=True)
         # ssh runs the local command once it is authenticated and listens for clients.
         ready = ["-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {_CONNECTED}"]
         command = [*self._command(), *ready, "-M", "-N", self._target.address]
+        (self._place() / "master").unlink(missing_ok=True)
         if setpriv := shutil.which("setpriv"):
             # A killed engine must not leave connections behind.
             command = [setpriv, "--pdeathsig", "TERM", *command]
