@@ -54,7 +54,7 @@ def main(plan_file: str) -> int:
 
 def _wire(plan: dict[str, Any], pid: str) -> None:
     link = plan["link"]
-    ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", pid)
+    ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "address", plan["mac"], "netns", pid)
     ip("link", "set", link, "master", plan["bridge"], "addrgenmode", "none", "up")
 
 

@@ -145,6 +145,8 @@ class LabHost:
         self.cgroup = f"skydeck-lab-{lab.key}-{name}"
         self.link = f"lv{lab.key}-{index}"
         """The bridge's side of the host's cable."""
+        self.mac = f"02:1a:{lab.key[0:2]}:{lab.key[2:4]}:{lab.key[4:6]}:{index:02x}"
+        """Of eth0. Kept across power failures, as a card does: its neighbours remember it."""
 
     @property
     def address(self) -> str:
@@ -197,6 +199,7 @@ class LabHost:
             "cgroup": self.cgroup,
             "bridge": self.lab.bridge,
             "link": self.link,
+            "mac": self.mac,
             "address": self.address,
             "gateway": self.lab.gateway,
         }
