@@ -195,6 +195,7 @@ class HostPool:
             on_event=on_event,
             on_state=lambda status: self._state_changed(row.id, status),
             from_seq=row.event_seq,
+            journal=row.journal_id or None,
         )
         bulk = BulkLink(target, cloud=self._cloud, term=self._term, host=row.id)
         self._handles[row.id] = HostHandle(row, link=link, bulk=bulk, images=self._images)
