@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol, TypeVar
 
 from hostd.drivers import Happened
@@ -52,7 +52,7 @@ class Feed:
         """Hand {generation, step, percent} to whoever watches now."""
         self.publish(Event(seq=0, at=self._clock(), kind=EventKind.PROGRESS, uuid=uuid, detail=detail))
 
-    async def follow(self, from_seq: int) -> AsyncIterator[Event]:
+    async def follow(self, from_seq: int) -> AsyncGenerator[Event, None]:
         """Stored events above `from_seq`, then live ones, without end and without gaps in between."""
         watcher = _Watcher()
         self._watchers.add(watcher)

@@ -35,9 +35,7 @@ def main(options: list[str]) -> int:
     path = os.path.join(_option(options, "--run", RUN), "hostd.sock")
     sock = _connect(path)
     if sock is None:
-        if not _kept_by_systemd():
-            _start(options)
-        sock = _wait(path)
+        sock = _revive(path, options)
     if sock is None:
         sys.stderr.write(f"hostd does not answer on {path} after {PATIENCE:.0f} s\n")
         return 1
@@ -101,7 +99,7 @@ def _kept_by_systemd() -> bool:
 
 
 def _start(options: list[str]) -> None:
-    """Start the daemon in its own session. When two relays do, one of the daemons finds the lock taken."""
+    """Start the daemon in its own session."""
     import subprocess
 
     package = os.path.dirname(os.path.abspath(__file__))
@@ -124,10 +122,27 @@ def _start(options: list[str]) -> None:
         )
 
 
-def _wait(path: str) -> socket.socket | None:
+def _revive(path: str, options: list[str]) -> socket.socket | None:
+    """Wait for the daemon, and start it unless systemd or another relay does."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    lock = os.open(os.path.join(os.path.dirname(path), "start.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    ours = False
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if (sock := _connect(path)) is not None:
-            return sock
-        time.sleep(0.02)
-    return None
+    try:
+        while time.monotonic() < deadline:
+            if (sock := _connect(path)) is not None:
+                return sock
+            if not ours and (ours := _locked(lock)) and not _kept_by_systemd():
+                _start(options)
+            time.sleep(0.02)
+        return None
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

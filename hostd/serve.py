@@ -65,11 +65,16 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
         run_driver=_runner(ThreadPoolExecutor(DRIVER_THREADS, thread_name_prefix="driver")),
     )
     path = run / "hostd.sock"
-    asyncio.run(_serve(parts, listen(path)))
+    code = 0
+    try:
+        asyncio.run(_serve(parts, listen(path)))
+    except Exception:
+        log.exception("hostd ends")
+        code = 1
     path.unlink(missing_ok=True)
     log.info("stopped")
-    # Threads may still wait for guests that are slow to stop. Their intents are in the journal.
-    os._exit(0)
+    # Not `return`: threads may wait for guests that are slow to stop. Their intents are in the journal.
+    os._exit(code)
 
 
 def drivers(*, state: Path, run: Path, memory: bool) -> tuple[Guests, Networks]:

@@ -36,6 +36,9 @@ from hostd.spec import (
 
 STREAMS: Final = frozenset({"receive", "console"})
 
+ACCEPT_AGAIN: Final = 0.5
+"""Seconds to hold off when the kernel would not give us a connection."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +57,12 @@ class Server:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                sock, _ = await loop.sock_accept(listening)
+                try:
+                    sock, _ = await loop.sock_accept(listening)
+                except OSError:
+                    log.exception("a connection was not accepted")  # out of file descriptors: some will come free
+                    await asyncio.sleep(ACCEPT_AGAIN)
+                    continue
                 task = loop.create_task(self._client(Connection(sock)))
                 self._clients.add(task)
                 task.add_done_callback(self._clients.discard)
@@ -167,8 +175,9 @@ class _Client:
     async def _watch(self, request: Request, body: Watch) -> None:
         with contextlib.suppress(OSError):
             await self._connection.send(Reply(id=request.id, ok=dump(Empty())))
-            async for event in self._service.watch(body):
-                await self._connection.send(Pushed(event=event))
+            async with contextlib.aclosing(self._service.watch(body)) as events:
+                async for event in events:
+                    await self._connection.send(Pushed(event=event))
 
 
 def listen(path: Path) -> socket.socket:

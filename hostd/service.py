@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
 import attrs
@@ -56,6 +56,9 @@ PROBING: Final = Accel(mode="tcg", reason="probing kvm")
 
 PROBE_RETRY: Final = 10.0
 """Seconds before the accelerator is probed again when libvirtd did not answer."""
+
+PROBE_QUICK: Final = 1.0
+"""Seconds: an answer that came sooner (no device, no QEMU) may change within a boot and costs nothing to ask again."""
 
 MUTATING: Final = frozenset({"sync", "apply", "act", "ack", "prune", "receive", "console"})
 """Calls that a stale controller may not make. A console is typed into."""
@@ -170,9 +173,11 @@ class HostService:
         if known.get("boot_id") == self._boot_id:
             accel = load(Accel, known["accel"])
         else:
+            began = self._parts.clock()
             accel = await self._probe()
-            kept = json.dumps({"boot_id": self._boot_id, "accel": dump(accel)})
-            await self._parts.run_journal(self._journal.set_meta, "accel", kept)
+            if accel.mode == "kvm" or self._parts.clock() - began > PROBE_QUICK:
+                kept = json.dumps({"boot_id": self._boot_id, "accel": dump(accel)})
+                await self._parts.run_journal(self._journal.set_meta, "accel", kept)
         await self._parts.run_driver(self._parts.guests.use, accel)
         self._accel = accel
         await self._feed.record(Happened(kind=EventKind.HOST, uuid=None, detail={"what": "accel", **dump(accel)}))
@@ -249,10 +254,9 @@ class HostService:
         self.check(session, name)
         return await self._calls[name](body)
 
-    async def watch(self, body: Watch) -> AsyncIterator[Event]:
+    def watch(self, body: Watch) -> AsyncGenerator[Event, None]:
         """Stored events after `from_seq`, then live ones, without end."""
-        async for event in self._feed.follow(body.from_seq):
-            yield event
+        return self._feed.follow(body.from_seq)
 
     async def console(self, uuid: str) -> ConsolePaths:
         """Where a guest's serial console is. Raises HostError(NOT_FOUND)."""
