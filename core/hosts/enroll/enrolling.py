@@ -33,6 +33,7 @@ from core.hosts.enroll.look import Facts, become_root, look
 from core.hosts.enroll.needs import judge
 from core.hosts.enroll.prove import PROBE_PATIENCE, Proof, prove
 from core.hosts.enroll.reach import Address, RemoteTarget, agree, check_wanted, public_line
+from core.hosts.enroll.removing import REMOVING
 from core.hosts.enroll.report import Ask, Report, Row, Steps, Tell, Verdict
 from core.hosts.enroll.target import LocalTarget, Target
 from core.hosts.hosts import Host
@@ -328,6 +329,8 @@ def _keep(store: Store, config: Config, ctx: Context, order: _Order, proof: Proo
         host.running = sum(domain.power is PowerState.RUNNING for domain in seen.domains)
         host.accel, host.versions = seen.accel.reason, proof.hello.versions
         host.seen_at = now(session)
+        if host.disabled_reason == REMOVING:
+            host.enabled, host.disabled_reason = True, ""
         host.refresh_caps()
     return host
 

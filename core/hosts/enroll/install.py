@@ -212,15 +212,26 @@ def stop(root: Target, layout: Layout, *, systemd: bool) -> None:
     must(script(root, _STOP, layout.pid_file, layout.program), "stopping hostd")
 
 
-def uninstall(root: Target, layout: Layout, *, systemd: bool, keep_data: bool) -> None:
-    """Remove the program, its unit and, unless `keep_data`, all it stored. Raises Failed."""
-    text = """\
-rm -f -- "$1" && { rmdir -- "$(dirname -- "$1")" 2>/dev/null; true; } || exit 1
-[ "$(readlink -- "$2")" != "$1" ] || rm -f -- "$2" || exit 1
-rm -rf -- "$3" || exit 1
-"""
-    must(script(root, text, layout.program, layout.command, layout.run), "removing hostd")
+def uninstall(root: Target, layout: Layout, *, systemd: bool) -> None:
+    """Stop the daemon, remove the program and its unit. Guests go on. Raises Failed."""
+    # First the program: a relay that finds the daemon dead would start it again.
+    text = 'rm -f -- "$1" && { rmdir -- "$(dirname -- "$1")" 2>/dev/null; true; }'
+    must(script(root, text, layout.program), f"removing {layout.program}")
+    stop(root, layout, systemd=systemd)
     if systemd:
         must(script(root, 'rm -f -- "$1" && systemctl daemon-reload', layout.unit), f"removing {UNIT}")
-    if not keep_data:
-        must(script(root, 'rm -rf --one-file-system -- "$1"', layout.state), f"removing {layout.state}")
+    text = '[ "$(readlink -- "$2")" != "$1" ] || rm -f -- "$2"; rm -rf -- "$3"'
+    must(script(root, text, layout.program, layout.command, layout.run), f"removing {layout.run}")
+
+
+def release(root: Target, layout: Layout, *, keep_data: bool) -> None:
+    """Let a host that holds nothing of its cloud any more join another. Raises Failed.
+
+    The journal goes: it pins the cloud, and its generations are of no further use. The host's uuid and the image cache
+    stay, unless not `keep_data`: then all that hostd stored goes.
+    """
+    text = 'rm -f -- "$1/journal.db" "$1/journal.db-wal" "$1/journal.db-shm"'
+    must(
+        script(root, text if keep_data else 'rm -rf --one-file-system -- "$1"', layout.state),
+        f"clearing {layout.state}",
+    )

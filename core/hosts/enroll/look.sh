@@ -1,4 +1,4 @@
-# What a host has, one key=value line each. Changes nothing; needs root for the kernel's answers.
+# What a host has, one key=value line each. Changes nothing that lasts; needs root for the kernel's answers.
 # Arguments: the state directory, the python that hostd runs on.
 state=$1 python=$2
 
@@ -26,12 +26,15 @@ import libvirt
 libvirt.registerErrorHandler(lambda *_: None, None)
 version = libvirt.open("qemu:///system").getLibVersion()
 print(f"{version // 1000000}.{version // 1000 % 1000}.{version % 1000}")' 2>/dev/null)"
-    # Which cloud holds this host already.
+    # Which cloud holds this host already. The daemon locks its journal, so a copy is read.
+    copy=$(mktemp -d)
+    cp -- "$state/journal.db" "$copy" 2>/dev/null && cp -- "$state/journal.db-wal" "$copy" 2>/dev/null
     say cloud "$("$python" -I -c '
-import sqlite3, sys
-row = sqlite3.connect(f"file:{sys.argv[1]}/journal.db?mode=ro", uri=True).execute(
-    "SELECT value FROM meta WHERE key = ?", ("cloud",)).fetchone()
-print(row[0] if row else "")' "$state" 2>/dev/null)"
+import os, sqlite3, sys
+if os.path.exists(sys.argv[1]):
+    row = sqlite3.connect(sys.argv[1]).execute("SELECT value FROM meta WHERE key = ?", ("cloud",)).fetchone()
+    print(row[0] if row else "")' "$copy/journal.db" 2>/dev/null)"
+    rm -rf -- "$copy"
 fi
 say libvirtd "$(have libvirtd || have virtqemud)"
 qemu=$(have "qemu-system-$(uname -m)")

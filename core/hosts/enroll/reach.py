@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import asyncssh
 import attrs
@@ -124,21 +124,20 @@ async def shown_keys(address: Address, *, pinned: str = "", wanted: str | None =
                 config=None,
                 server_host_key_algs=list(kinds),
             )
-        except asyncssh.KeyExchangeFailed as bad:
-            why = str(bad)  # it has no such key
-            continue
         except (OSError, TimeoutError, asyncssh.Error) as bad:
-            raise Unavailable(
-                f"{address.host} port {address.port} takes connections and does not speak SSH: {bad or 'no answer'}",
-                hint="Is that sshd's port? Another is given with --port.",
-            ) from bad
+            # A server without a key of this kind hangs up, as one that does not speak SSH does.
+            why = f"{bad}" or "no answer"
+            if isinstance(bad, TimeoutError):
+                break
+            continue
         if key is not None:
             keys.append(key)
             if pinned == "" and wanted is None:
                 break
     if not keys:
         raise Unavailable(
-            f"{address.host} has no host key of a kind in use today: {why}", hint="Run ssh-keygen -A there."
+            f"{address.host} port {address.port} takes connections and shows no SSH host key: {why}",
+            hint="Is that sshd's port (--port)? If it is, look into sshd's log; ssh-keygen -A makes missing host keys.",
         )
     return keys
 
@@ -268,7 +267,9 @@ class RemoteTarget:
     async def _run(self, command: str, *, input: bytes, timeout: float) -> Result:
         assert self._connection is not None
         try:
-            done = await self._connection.run(command, input=input, encoding=None, timeout=timeout)
+            # asyncssh takes empty input for none at all, and leaves the command waiting for more.
+            stdin: dict[str, Any] = {"input": input} if input else {"stdin": asyncssh.DEVNULL}
+            done = await self._connection.run(command, encoding=None, timeout=timeout, **stdin)
         except TimeoutError as late:
             raise Lost(f"{self.name} did not finish a command within {timeout:g} s") from late
         except (OSError, asyncssh.Error) as cut:

@@ -31,6 +31,9 @@ from core.identity.policy import authorize
 from core.sql import select
 from core.store import Store
 
+REMOVING = "being removed"
+"""Why a host is disabled while it is, and after a removal that failed."""
+
 
 def remove(
     store: Store,
@@ -82,7 +85,7 @@ def _reserve(store: Store, ctx: Context, id_or_name: str) -> tuple[Host, Cloud]:
         if held:
             raise Conflict(f"host {host.name} holds {held} instances", hint="Delete or move them first.")
         if host.enabled:
-            hosts.update_host(session, ctx, host.id, enabled=False, disabled_reason="being removed")
+            hosts.update_host(session, ctx, host.id, enabled=False, disabled_reason=REMOVING)
         return host, session.execute(select(Cloud)).scalar_one()
 
 
@@ -133,19 +136,23 @@ def _clear_target(
     root = become_root(target)
     facts = look(root, layout)
     steps.acting = True
-    _dissolve(way_in, host, cloud, steps, keep_data=keep_data)
-    systemd = facts.init == "systemd"
-    install.stop(root, layout, systemd=systemd)
-    install.uninstall(root, layout, systemd=systemd, keep_data=keep_data)
-    steps.changes += ["daemon", "hostd"] if keep_data else ["daemon", "hostd", "data"]
+    empty = _dissolve(way_in, host, cloud, steps, keep_data=keep_data)
     if host.address and _forget_key(root, facts, cloud):
         steps.changes.append("key")
+    install.uninstall(root, layout, systemd=facts.init == "systemd")
+    steps.changes += ["daemon", "hostd"]
+    if empty:
+        install.release(root, layout, keep_data=keep_data)
+        steps.changes.append("journal" if keep_data else "data")
     if keep_data:
         steps.rows.append(Row("left behind", layout.state))
 
 
-def _dissolve(way_in: SshTarget | Path, host: Host, cloud: Cloud, steps: Steps, *, keep_data: bool) -> None:
-    """Networks go; a guest of ours that no instance claims stops the removal: it may be somebody's only copy."""
+def _dissolve(way_in: SshTarget | Path, host: Host, cloud: Cloud, steps: Steps, *, keep_data: bool) -> bool:
+    """Networks go; a guest of ours that no instance claims stops the removal: it may be somebody's only copy.
+
+    False when hostd did not say, so that its journal is still needed.
+    """
     try:
         seen = dissolve(way_in, cloud=cloud.id, term=cloud.term, host=host.id)
     except SkydeckError as bad:
@@ -156,7 +163,7 @@ def _dissolve(way_in: SshTarget | Path, host: Host, cloud: Cloud, steps: Steps, 
             ) from bad
         # hostd may be what is broken; removing it must still be possible.
         steps.rows.append(Row("networks", f"not looked at: {bad.title}", Verdict.WARN))
-        return
+        return False
     strays = [domain.name for domain in seen.domains if domain.owned]
     if strays:
         raise HostFailed(
@@ -165,6 +172,7 @@ def _dissolve(way_in: SshTarget | Path, host: Host, cloud: Cloud, steps: Steps, 
         )
     if seen.networks:
         steps.changes.append(f"{len(seen.networks)} networks")
+    return True
 
 
 def _forget_key(root: Target, facts: Facts, cloud: Cloud) -> bool:
