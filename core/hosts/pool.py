@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from core.config import Config
 from core.errors import HostFailed, NotFound, Unavailable
 from core.hosts.bulk import BulkLink, ConsoleStream
+from core.hosts.enroll.keys import ssh_target
+from core.hosts.enroll.layout import Layout
 from core.hosts.hosts import Host
 from core.hosts.link import Link, LinkState, LinkStatus
 from core.hosts.transport import SshTarget, SshTransport, Transport, UnixTransport
@@ -30,12 +32,6 @@ PATIENCE = 3.0
 """Seconds a step waits for a host that is not connected before it lets go of its turn."""
 
 OBSERVE_DEADLINE = 30.0
-
-HOSTD = "/usr/local/lib/skydeck/hostd"
-"""Where enrolment puts hostd."""
-
-KEY_NAME = "cloud_ed25519"
-"""The controller's private key in `keys_dir`."""
 
 
 class Listener(Protocol):
@@ -173,15 +169,9 @@ class HostPool:
         if row.socket:
             target = Path(row.socket)
             # Where no service manager brings a killed hostd back, its own relay does.
-            transport = UnixTransport(target, starter=(HOSTD, "relay"))
+            transport = UnixTransport(target, starter=(Layout().program, "relay"))
         else:
-            target = SshTarget(
-                address=row.address,
-                port=row.port,
-                user=row.ssh_user,
-                key_path=self._config.keys_dir / KEY_NAME,
-                host_key=row.host_key,
-            )
+            target = ssh_target(self._config, address=row.address, port=row.port, host_key=row.host_key)
             transport = SshTransport(target)
 
         async def on_event(event: Event) -> None:
