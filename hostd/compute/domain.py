@@ -31,3 +31,19 @@ class Domain:
     @property
     def quarantined(self) -> bool:
         return "quarantined" in self.metadata
+
+
+def stats_of(numbers: dict[str, int]) -> GuestStats:
+    """libvirt's counters of one domain, summed over its disks and interfaces."""
+
+    def total(group: str, field: str) -> int:
+        return sum(numbers.get(f"{group}.{index}.{field}", 0) for index in range(numbers.get(f"{group}.count", 0)))
+
+    return GuestStats(
+        cpu_time_ns=numbers.get("cpu.time", 0),
+        memory_mb=numbers.get("balloon.rss", 0) // 1024,
+        disk_read_bytes=total("block", "rd.bytes"),
+        disk_write_bytes=total("block", "wr.bytes"),
+        net_rx_bytes=total("net", "rx.bytes"),
+        net_tx_bytes=total("net", "tx.bytes"),
+    )

@@ -20,7 +20,8 @@ from typing import Any, Final, TypeVar
 import attrs
 import libvirt
 
-from hostd.compute.domain import Domain
+from hostd.compute.changes import Changes
+from hostd.compute.domain import Domain, stats_of
 from hostd.compute.domain_xml import NAMESPACE, PREFIX, read_metadata
 from hostd.spec import ErrorCode, GuestStats, HostError, PowerState
 
@@ -34,9 +35,6 @@ REBOOT_QUIET: Final = 5.0
 
 RETRY: Final = (0.2, 5.0)
 """Seconds between attempts to connect: first and longest."""
-
-POLL: Final = 2.0
-"""Seconds after which a wait looks by itself, should an event have been lost with a connection."""
 
 _STATS: Final = (
     libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
@@ -106,8 +104,7 @@ class Libvirt:
         self._stopping = threading.Event()
         self._lost = threading.Event()
         self._tried = threading.Event()
-        self._changed = threading.Condition()
-        self._changes = 0
+        self._changes = Changes()
         self._known: dict[str, PowerState] = {}
         self._rebooted: dict[str, float] = {}
         self._reboots: dict[str, int] = {}
@@ -191,13 +188,13 @@ class Libvirt:
         self._known = dict(powers)
         for uuid, power in missed.items():
             self._tell(uuid, power, "found after reconnect")
-        self._wake()
+        self._changes.wake()
 
     def _closed(self, connection: Any, reason: int, _opaque: object) -> None:
         self._down(_CLOSE_REASONS.get(reason, "connection closed"))
         self._connection = None
         self._lost.set()
-        self._wake()
+        self._changes.wake()
 
     def _down(self, why: str) -> None:
         if self._stopping.is_set():
@@ -230,7 +227,7 @@ class Libvirt:
             if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
                 power = _STOPPED_AS.get(reason, power)
             self._tell(uuid, power, reason)
-        self._wake()
+        self._changes.wake()
 
     def _reboot(self, _connection: Any, domain: Any, _opaque: object) -> None:
         uuid, now = domain.UUIDString(), time.monotonic()
@@ -239,30 +236,15 @@ class Libvirt:
         self._rebooted[uuid] = now
         if quiet and domain.name().startswith(PREFIX):
             self._tell(uuid, PowerState.RUNNING, "rebooted")
-        self._wake()
+        self._changes.wake()
 
     def _tell(self, uuid: str, power: PowerState, reason: str) -> None:
         self._known[uuid] = power
         self._on_power(uuid, power, reason)
 
-    def _wake(self) -> None:
-        with self._changed:
-            self._changes += 1
-            self._changed.notify_all()
-
     def wait(self, test: Callable[[], bool], *, timeout: float) -> bool:
         """Whether `test` came true within `timeout` seconds; asked anew after each event. Raises what `test` raises."""
-        end = time.monotonic() + timeout
-        while True:
-            before = self._changes
-            if test():
-                return True
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            with self._changed:
-                if self._changes == before:
-                    self._changed.wait(min(left, POLL))
+        return self._changes.wait(test, timeout=timeout)
 
     def reboots(self, uuid: str) -> int:
         """REBOOT events of this guest since we started: a growing number is evidence of a reset."""
@@ -479,18 +461,4 @@ def _metadata(handle: Any) -> dict[str, str]:
 def _all_stats(connection: Any) -> dict[str, GuestStats]:
     # NOWAIT: a guest that is being started or saved must not delay the others' numbers.
     flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-    return {handle.UUIDString(): _stats(numbers) for handle, numbers in connection.getAllDomainStats(_STATS, flags)}
-
-
-def _stats(numbers: dict[str, int]) -> GuestStats:
-    def total(group: str, field: str) -> int:
-        return sum(numbers.get(f"{group}.{index}.{field}", 0) for index in range(numbers.get(f"{group}.count", 0)))
-
-    return GuestStats(
-        cpu_time_ns=numbers.get("cpu.time", 0),
-        memory_mb=numbers.get("balloon.rss", 0) // 1024,
-        disk_read_bytes=total("block", "rd.bytes"),
-        disk_write_bytes=total("block", "wr.bytes"),
-        net_rx_bytes=total("net", "rx.bytes"),
-        net_tx_bytes=total("net", "tx.bytes"),
-    )
+    return {handle.UUIDString(): stats_of(numbers) for handle, numbers in connection.getAllDomainStats(_STATS, flags)}
