@@ -19,6 +19,7 @@ from core.errors import Conflict, Invalid, NotFound
 from core.identity.policy import authorize
 from core.sql import select
 from core.store import now
+from hostd.spec import Observation, PowerState
 
 RESOURCES = ("vcpus", "ram_mb", "disk_gb")
 
@@ -96,6 +97,17 @@ class Host(SQLModel, table=True):
         """After totals, reserves or ratios changed."""
         for resource in RESOURCES:
             setattr(self, f"{resource}_cap", max(self.limit(resource), getattr(self, f"{resource}_used")))
+
+
+    def observed(self, seen: Observation, *, at: int) -> None:
+        """Take in what the host has now. `at` in microseconds since the epoch."""
+        have = seen.capacity
+        self.arch, self.cpu_model, self.accel = have.arch, have.cpu_model, seen.accel.reason
+        self.vcpus, self.ram_mb, self.disk_gb = have.vcpus, have.ram_mb, have.disk_gb
+        self.ram_free_mb, self.disk_free_gb, self.load1 = have.ram_free_mb, have.disk_free_gb, have.load1
+        self.running = sum(domain.power is PowerState.RUNNING for domain in seen.domains)
+        self.seen_at = at
+        self.refresh_caps()
 
 
 class Claim(SQLModel, table=True):

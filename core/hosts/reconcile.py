@@ -245,13 +245,7 @@ def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str
     host = session.get(Host, host_id, populate_existing=True)
     if host is None:
         return
-    have = seen.capacity
-    host.arch, host.cpu_model, host.accel = have.arch, have.cpu_model, seen.accel.reason
-    host.vcpus, host.ram_mb, host.disk_gb = have.vcpus, have.ram_mb, have.disk_gb
-    host.ram_free_mb, host.disk_free_gb, host.load1 = have.ram_free_mb, have.disk_free_gb, have.load1
-    host.running = sum(domain.power is PowerState.RUNNING for domain in seen.domains)
-    host.seen_at = now(session)
-    host.refresh_caps()
+    host.observed(seen, at=now(session))
     session.flush()
     for domain in seen.domains:
         if domain.owned and domain.uuid in stamps:

@@ -41,7 +41,6 @@ from core.hosts.transport import SshTarget
 from core.identity.policy import authorize
 from core.sql import select
 from core.store import Store, now
-from hostd.spec import PowerState
 
 LOCAL: Final = "local"
 """The address that means this machine, without SSH."""
@@ -307,7 +306,7 @@ def _same_host(order: _Order, proof: Proof) -> None:
 
 def _keep(store: Store, config: Config, ctx: Context, order: _Order, proof: Proof, *, name: str, host_key: str) -> Host:
     """The host's row, with what was observed."""
-    known, address, seen = order.known, order.address, proof.seen
+    known, address = order.known, order.address
     with store.write() as session:
         host = hosts.enroll(
             session,
@@ -322,13 +321,8 @@ def _keep(store: Store, config: Config, ctx: Context, order: _Order, proof: Proo
             socket="" if address else order.layout.socket,
             availability_zone=order.zone or (known.availability_zone if known else DEFAULT_ZONE),
         )
-        host.arch, host.cpu_model = seen.capacity.arch, seen.capacity.cpu_model
-        host.vcpus, host.ram_mb, host.disk_gb = seen.capacity.vcpus, seen.capacity.ram_mb, seen.capacity.disk_gb
-        host.ram_free_mb, host.disk_free_gb = seen.capacity.ram_free_mb, seen.capacity.disk_free_gb
-        host.load1 = seen.capacity.load1
-        host.running = sum(domain.power is PowerState.RUNNING for domain in seen.domains)
-        host.accel, host.versions = seen.accel.reason, proof.hello.versions
-        host.seen_at = now(session)
+        host.observed(proof.seen, at=now(session))
+        host.versions = proof.hello.versions
         if host.disabled_reason == REMOVING:
             host.enabled, host.disabled_reason = True, ""
         host.refresh_caps()

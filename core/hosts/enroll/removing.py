@@ -44,15 +44,15 @@ def remove(
     ask: Ask,
     tell: Tell,
     keep_data: bool = True,
-    force: bool = False,
+    assume_yes: bool = False,
     user: str | None = None,
     identity: Path | None = None,
     layout: Layout | None = None,
 ) -> Report:
     """Take a host out of the cloud.
 
-    `keep_data=False` also removes all that hostd stored there: images, disks, its journal. `force` forgets a host
-    that cannot be reached or cleared without asking. `user` and `identity` are the login for the work, as in `add`.
+    `keep_data=False` also removes all that hostd stored there: images, disks, its journal. `assume_yes` forgets a host
+    that cannot be reached, without asking. `user` and `identity` are the login for the work, as in `add`.
     Raises NotFound, Conflict for a host that holds instances, Refused, Failed (the host stays, disabled).
     """
     authorize(ctx, "host:manage")
@@ -64,12 +64,12 @@ def remove(
         with steps.step("clear", host.address or "this machine") as said:
             _clear(config, host, cloud, steps, layout, keep_data=keep_data, user=user, identity=identity)
             said.append(f"what it stored is kept in {layout.state}" if keep_data else "nothing is left")
-    except (Unavailable, HostFailed) as trouble:
+    except Unavailable as trouble:
         stays = (
             f"On it stay hostd ({layout.program}, {UNIT}), the line {keys.comment_of(cloud.id)} in root's "
             f"authorized_keys, {layout.state}, and every guest that runs there."
         )
-        if not force and not ask(f"{trouble.title}\n{stays}\nForget host {host.name} all the same?"):
+        if not assume_yes and not ask(f"{trouble.title}\n{stays}\nForget host {host.name} all the same?"):
             raise
         steps.rows.append(Row("left behind", stays, Verdict.WARN))
     with steps.step("forget", f"host {host.name}"), store.write() as session:
