@@ -1,0 +1,160 @@
+"""`make demo`: this machine as a host, a real guest on it, its console, and the app open on it.
+
+Everything is done by the commands a user would type, each shown before it runs. A second run finds what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.lab.guest import GuestImage, build
+from tests.lab.hosts import REPOSITORY
+
+HOME = REPOSITORY / ".demo"
+SKYDECK = Path(sys.executable).with_name("skydeck")
+SERVER = "demo"
+NETWORK = "demo"
+BANNER = "SKYDECK ready"
+"""What the guest prints last before its shell."""
+
+BOOT = 120.0
+"""Seconds until a guest that has not said BANNER is given up; TCG on a loaded machine is slow."""
+
+
+def skydeck(*arguments: str, show: bool = True) -> str:
+    """One command, as typed. Exits with its status when it fails: its own words have said why."""
+    if show:
+        print(f"\033[1m$ skydeck {shlex.join(arguments)}\033[0m" if sys.stdout.isatty() else f"$ skydeck {arguments}")
+        sys.stdout.flush()
+    done = subprocess.run([SKYDECK, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        print(done.stdout, end="")
+        sys.exit(done.returncode)
+    if show:
+        print(done.stdout, end="", flush=True)
+    return done.stdout
+
+
+def rows(*arguments: str) -> list[dict[str, Any]]:
+    """A list command's rows."""
+    found: list[dict[str, Any]] = json.loads(skydeck(*arguments, "-f", "json", show=False))
+    return found
+
+
+def names(*arguments: str) -> set[str]:
+    return {row["Name"] for row in rows(*arguments)}
+
+
+def up() -> None:
+    """All of the demo, or what is missing of it."""
+    began = time.monotonic()
+    os.environ["SKYDECK_HOME"] = str(HOME)
+    os.environ.setdefault("SKYDECK_PROJECT", "demo")
+    image = build()
+    if not any(row["State"] == "up" for row in rows("host", "list")):
+        skydeck("host", "add", "local", "--yes")
+    add_images(image)
+    if NETWORK not in names("network", "list"):
+        skydeck("network", "create", NETWORK)
+        skydeck("subnet", "create", "--network", NETWORK, "--subnet-range", "10.20.0.0/24", NETWORK)
+    servers = {row["Name"]: row for row in rows("server", "list")}
+    if SERVER not in servers:
+        skydeck("server", "create", "--image", "tiny", "--flavor", "m1.tiny", "--network", NETWORK, "--wait", SERVER)
+    elif servers[SERVER]["Status"] == "SHUTOFF":
+        skydeck("server", "start", "--wait", SERVER)
+    skydeck("server", "list")
+    print(wait_for_console())
+    ping()
+    skydeck("verify")
+    print(f"\nThe demo is up ({time.monotonic() - began:.0f} s). Look around:\n")
+    print(f"  export SKYDECK_HOME={HOME} SKYDECK_PROJECT=demo\n  {SKYDECK}\n")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        os.execv(SKYDECK, [str(SKYDECK), f":instances /{SERVER}"])
+
+
+def add_images(image: GuestImage) -> None:
+    have = names("image", "list")
+    for name, file, kind in (("tiny-kernel", image.kernel, "aki"), ("tiny-ramdisk", image.ramdisk, "ari")):
+        if name not in have:
+            skydeck("image", "create", "--disk-format", kind, "--file", str(file), "--public", name)
+    if "tiny" not in have:
+        skydeck(
+            "image", "create", "--disk-format", "qcow2", "--file", str(image.disk), "--public",
+            "--property", "kernel_id=tiny-kernel", "--property", "ramdisk_id=tiny-ramdisk",
+            "--property", f"os_command_line={image.cmdline}", "--property", "os_type=linux", "tiny",
+        )  # fmt: skip
+
+
+def wait_for_console() -> str:
+    """The guest's console, once it has booted. Exits when it does not."""
+    deadline = time.monotonic() + BOOT
+    while True:
+        log = skydeck("console", "log", "show", SERVER, show=False)
+        if BANNER in log:
+            skydeck("console", "log", "show", "--lines", "12", SERVER)
+            return ""
+        if time.monotonic() > deadline:
+            print(log)
+            sys.exit(f"the guest did not print {BANNER!r} within {BOOT:.0f} s")
+        time.sleep(0.25)  # the log is read from a host; there is nothing to wait on
+
+
+def ping() -> None:
+    """Reach the guest's address from its network's namespace."""
+    shown = json.loads(skydeck("server", "show", SERVER, "-f", "json", show=False))
+    port = next(iter(rows("port", "list", "--server", SERVER)))
+    address = str(port["Fixed IP Addresses"])
+    network = next(row for row in rows("network", "list") if row["Name"] == NETWORK)
+    namespace = f"skn-{network['ID'].replace('-', '')[:11]}"
+    command = ["ip", "netns", "exec", namespace, "ping", "-c", "2", "-W", "5", address]
+    print(f"$ {shlex.join(command)}    # {shown['name']}", flush=True)
+    run(command)
+
+
+def run(command: Sequence[str]) -> None:
+    if subprocess.run(command, check=False).returncode:
+        sys.exit(f"{shlex.join(command)} failed")
+
+
+def down() -> None:
+    """Remove all of it: the guest, the host's part on this machine, the data."""
+    os.environ["SKYDECK_HOME"] = str(HOME)
+    os.environ.setdefault("SKYDECK_PROJECT", "demo")
+    if not HOME.exists():
+        print("there is no demo")
+        return
+    for server in rows("server", "list", "--all-projects"):
+        skydeck("server", "delete", "--wait", server["ID"])
+    for host in rows("host", "list"):
+        skydeck("host", "remove", "--yes", "--delete-data", host["Name"])
+    stop_engine()
+    shutil.rmtree(HOME)
+    print("the demo is gone")
+
+
+def stop_engine() -> None:
+    """End the background engine, and wait until it has."""
+    lock = HOME / "run" / "serve.lock"
+    if not lock.exists():
+        return
+    import fcntl
+
+    with lock.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.kill(int(file.read().split()[0]), 15)
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+if __name__ == "__main__":
+    {"up": up, "down": down}[sys.argv[1]]()
