@@ -113,6 +113,7 @@ def create(session: Session, ctx: Context, *, name: str, public_key: str) -> Key
         raise QuotaExceeded(f"quota exceeded for key_pairs: {have} of {limit} used", hint="Delete one first.")
     keypair = Keypair(user_id=ctx.user_id, name=name, fingerprint=fingerprint, public_key=line, created_at=now(session))
     session.add(keypair)
+    session.flush()
     events.record(
         session, ctx, "keypair.create", kind="keypair", id=name, name=name, after={"fingerprint": fingerprint}
     )
@@ -123,4 +124,5 @@ def delete(session: Session, ctx: Context, name: str) -> None:
     """Guests that were given the key keep it."""
     authorize(ctx, "keypair:delete")
     session.delete(find(session, ctx, name))
+    session.flush()
     events.record(session, ctx, "keypair.delete", kind="keypair", id=name, name=name)

@@ -113,10 +113,13 @@ def request_for(
 def place(
     session: Session, instance: Instance, request: Request, *, scheduler: str, views: list[HostView] | None = None
 ) -> tuple[str, Funnel]:
-    """Choose a host and claim it: (host id, funnel). Raises NoValidHost with the funnel.
+    """Choose a host and claim it: (host id, funnel). Raises NoValidHost with the funnel, Invalid for a scheduler that
+    does not exist.
 
     `views`, when given, is updated in place, so that the next of many instances sees this one's claim.
     """
+    if scheduler not in SCHEDULERS:
+        raise Invalid(f"unknown scheduler {scheduler!r}", hint=f"In config.toml, one of {', '.join(SCHEDULERS)}.")
     views = snapshot(session, instance.project_id) if views is None else views
     candidates, funnel = SCHEDULERS[scheduler](request, views, clock_of(session).random)
     for candidate in candidates:

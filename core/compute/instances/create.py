@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import hashlib
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from core import events, names
 from core.compute import flavors, keypairs, placement
@@ -30,6 +31,7 @@ from core.network import networks, ports, subnets
 from core.network.networks import Network
 from core.operations import operations
 from core.operations.operations import Operation, State
+from core.sql import select
 from core.store import Store, clock_of, now
 
 USER_DATA_LIMIT = 65535
@@ -62,10 +64,17 @@ class CreateSpec:
     idempotency_key: str | None = None
 
     def body(self) -> dict[str, Any]:
-        """What an idempotency key is bound to."""
+        """What an idempotency key is bound to, and what the operation keeps: bytes only by their digest, for they may
+        hold secrets."""
         plain = dataclasses.asdict(self)
         del plain["idempotency_key"]
+        plain["user_data"] = None if self.user_data is None else _digest(self.user_data)
+        plain["files"] = {path: _digest(content) for path, content in self.files.items()}
         return {key: str(value) for key, value in plain.items()}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,8 +117,7 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> 
     authorize(ctx, "instance:create")
     earlier = operations.repeated(session, ctx, spec.idempotency_key, spec.body())
     if earlier is not None:
-        instance = session.get(Instance, earlier.object_id)
-        return Created(instances=(instance,) if instance else (), operations=(earlier,))
+        return _again(session, earlier)
     parts = _check(session, config, ctx, spec)
     count = _within_quota(session, ctx, spec, parts)
     reservation = f"r-{clock_of(session).hex()[:8]}"
@@ -156,6 +164,21 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> 
         enqueued.append(operation)
     session.flush()
     return Created(instances=tuple(instances), operations=tuple(enqueued))
+
+
+def _again(session: Session, first: Operation) -> Created:
+    """What the request whose first operation this is was answered with."""
+    rows = session.execute(
+        select(Instance, Operation)
+        .where(
+            col(Instance.reservation_id)
+            == select(Instance.reservation_id).where(col(Instance.id) == first.object_id).scalar_subquery(),
+            col(Operation.object_id) == col(Instance.id),
+            col(Operation.kind) == first.kind,
+        )
+        .order_by(col(Instance.launch_index))
+    ).all()
+    return Created(instances=tuple(row[0] for row in rows), operations=tuple(row[1] for row in rows))
 
 
 def _check(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> _Parts:
