@@ -1,0 +1,80 @@
+"""Fixtures of core's tests: every test that asks for `world` or `store` runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core import cloud
+from core.config import Config
+from core.identity import policy
+from core.store import Store
+from tests.core import postgres as pg
+from tests.core.postgres import Postgres
+from tests.core.world import World
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server for this session. Skips where PostgreSQL is not installed."""
+    if not pg.available():
+        pytest.skip("PostgreSQL is not installed")
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh cloud's database file, to be copied: migrating once is enough."""
+    home = tmp_path_factory.mktemp("template")
+    config = Config(home=home, database_url=f"sqlite:///{home / 'skydeck.db'}")
+    store = cloud.open_store(config)
+    store.checkpoint()
+    store.close()
+    return home / "skydeck.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, as a database's name."""
+    name = postgres.create()
+    cloud.open_store(Config(home=tmp_path_factory.mktemp("pg"), database_url=postgres.url(name))).close()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh cloud's database."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "skydeck.db")
+        return f"sqlite:///{tmp_path / 'skydeck.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.url(server.create(template=request.getfixturevalue("postgres_template")))
+
+
+@pytest.fixture
+def config(tmp_path: Path, database_url: str) -> Config:
+    return Config(home=tmp_path, database_url=database_url)
+
+
+@pytest.fixture
+def store(config: Config) -> Iterator[Store]:
+    store = cloud.open_store(config)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def world(config: Config, store: Store) -> World:
+    return World(config, store)
+
+
+@pytest.fixture(autouse=True)
+def _code_policy() -> Iterator[None]:
+    """Overrides that a test loaded do not reach the next."""
+    yield
+    policy.load_file(Path("/nonexistent"))
