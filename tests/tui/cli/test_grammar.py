@@ -1,0 +1,163 @@
+"""The grammar: every noun and verb is there, loads nothing it does not need, and completes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from core.identity import quotas
+from core.lists import LISTINGS
+from tests.tui.cli.conftest import Cli
+from tui.cli.noun import Noun
+from tui.cli.nouns.quotas import RESOURCES
+from tui.cli.root import NOUNS, app
+
+GRAMMAR = """
+server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh
+server event list
+console attach
+console log show
+image create|list|show|set|unset|delete
+flavor create|list|show|set|unset|delete
+keypair create|list|show|delete
+project create|list|show|set|delete
+quota show|set
+network create|list|show|delete
+subnet create|list|show|delete
+port list|show
+aggregate create|list|show|delete
+aggregate add host
+aggregate remove host
+availability zone list
+host add|list|show|set|remove
+hypervisor list|show
+hypervisor stats show
+operation list|show|cancel|retry
+event list|show
+finding list|show
+serve
+verify
+completion
+"""
+
+SHARED = ("--project", "--all-projects", "--limit", "--marker", "--sort", "--long", "--name", "--format", "--column")
+"""What every list takes."""
+
+COMMANDS = [[*line.split()[:-1], verb] for line in GRAMMAR.strip().splitlines() for verb in line.split()[-1].split("|")]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_help(cli: Cli, words: list[str]) -> None:
+    helped = cli.ok(*words, "--help")
+    assert helped.startswith(f"Usage: skydeck {' '.join(words)}")
+
+
+def test_the_grammar_names_every_command() -> None:
+    found = []
+
+    def walk(command: object, words: list[str]) -> None:
+        children = getattr(command, "commands", None)
+        if children is None:
+            found.append(words)
+            return
+        for name in children:
+            walk(children[name], [*words, name])
+
+    walk(get_command(app), [])
+    assert sorted(found) == sorted(COMMANDS)
+
+
+def _nouns() -> list[Noun]:
+    import importlib
+
+    found = []
+    for module in NOUNS.values():
+        loaded = importlib.import_module(f"tui.cli.nouns.{module}")
+        found += [value for value in vars(loaded).values() if isinstance(value, Noun)]
+    return found
+
+
+@pytest.mark.parametrize("noun", _nouns(), ids=lambda noun: noun.word)
+def test_a_noun_names_columns_its_listing_has(noun: Noun) -> None:
+    columns = LISTINGS[noun.kind].columns
+    for each in noun.filters:
+        assert each.column in columns
+    for shown in (noun.columns, noun.fields):
+        headers = [each.header for each in shown]
+        assert len(headers) == len(set(headers))
+
+
+def test_the_quotas_that_can_be_set_are_those_there_are() -> None:
+    assert set(RESOURCES) == set(quotas.DEFAULTS)
+
+
+def test_every_list_takes_the_shared_options(cli: Cli) -> None:
+    for words in COMMANDS:
+        if words[-1] == "list" and words not in (["server", "event", "list"], ["availability", "zone", "list"]):
+            helped = cli.ok(*words, "--help")
+            for option in (
+                "--project",
+                "--all-projects",
+                "--limit",
+                "--marker",
+                "--sort",
+                "--long",
+                "--name",
+                "-f",
+                "-c",
+            ):
+                assert option in helped
+
+
+def test_help_and_version_load_no_database_and_no_app() -> None:
+    heavy = ("sqlmodel", "sqlalchemy", "textual", "asyncssh")
+    probe = f"""
+import sys
+from tui.__main__ import main
+try:
+    main()
+finally:
+    print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
+"""
+    for arguments in (["--version"], ["server", "create", "--help"], ["--help"]):
+        done = subprocess.run([sys.executable, "-c", probe, *arguments], capture_output=True, text=True, check=True)
+        assert done.stderr == "[]\n"
+
+
+def test_version(cli: Cli) -> None:
+    done = cli.process("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"skydeck 0.1.0\n", b"")
+
+
+def test_a_misspelt_command_is_told_with_a_hint(cli: Cli) -> None:
+    said = cli.refused(2, "server", "lst")
+    assert said == "error: No such command 'lst'. Did you mean 'list', 'set'?\nhint: skydeck server --help\n"
+    assert "hint: skydeck --help" in cli.refused(2, "servers", "list")
+
+
+def test_a_noun_alone_shows_its_help(cli: Cli) -> None:
+    assert cli.refused(2, "flavor").startswith("Usage: skydeck flavor")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(cli: Cli, shell: str, tmp_path: Path) -> None:
+    script = cli.ok("completion", shell)
+    assert "_SKYDECK_COMPLETE" in script
+    assert "skydeck" in script
+
+
+def test_names_complete(cli: Cli) -> None:
+    def completed(words: str) -> list[str]:
+        done = cli.process(
+            _SKYDECK_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1)
+        )
+        assert done.returncode == 0
+        return done.stdout.decode().split()
+
+    assert completed("skydeck ser") == ["server", "serve"]
+    assert completed("skydeck flavor sh") == ["show"]
+    assert completed("skydeck flavor show m1.x") == ["m1.xlarge"]

@@ -1,0 +1,36 @@
+"""`skydeck server`.
+
+noun      what a server shows
+create    the form of a new one
+verbs     what is done to one or many
+events    what happened to one
+ssh       logging in
+"""
+
+from __future__ import annotations
+
+from tui.cli.commands import add_list, add_show, group
+from tui.cli.nouns.instances import create, events, ssh, verbs
+from tui.cli.nouns.instances.noun import SERVER
+
+app = group("Servers: the guests of a project.")
+
+app.command("create")(create.create)
+add_list(app, SERVER, help="List servers.")
+add_show(app, SERVER, help="Show a server.")
+app.command("delete")(verbs.delete)
+app.command("start", help="Start servers that are SHUTOFF.")(verbs.power("start"))
+app.command("stop", help="Stop servers: the guest is asked, and powered off when it does not obey.")(
+    verbs.power("stop")
+)
+app.command("reboot")(verbs.reboot)
+app.command("pause", help="Pause servers; they keep their memory.")(verbs.power("pause"))
+app.command("unpause", help="Unpause servers.")(verbs.power("unpause"))
+app.command("suspend", help="Suspend servers to disk.")(verbs.power("suspend"))
+app.command("resume", help="Resume suspended servers.")(verbs.power("resume"))
+app.command("lock")(verbs.lock)
+app.command("unlock")(verbs.unlock)
+app.command("set")(verbs.set_)
+app.command("unset")(verbs.unset)
+app.add_typer(events.app, name="event")
+app.command("ssh")(ssh.ssh)

@@ -1,0 +1,126 @@
+"""`skydeck server create`: from options to a CreateSpec, and what is printed of the result."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from core.errors import Invalid
+from tui.cli import report, wait
+from tui.cli.caller import caller
+from tui.cli.commands import Outcome, names_of, shows
+from tui.cli.noun import Row, listed
+from tui.cli.nouns.instances.noun import SERVER
+from tui.cli.options import PropertyOption, WaitOption, contents, pairs
+
+NO_NETWORK = ("none",)
+"""How core is told that no NIC is wanted."""
+
+
+@shows(SERVER)
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    flavor: Annotated[
+        str, typer.Option("--flavor", metavar="FLAVOR", help="Its size.", autocompletion=names_of("flavor"))
+    ],
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="IMAGE", help="What it boots.", autocompletion=names_of("image"))
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--network",
+            "--nic",
+            metavar="NETWORK",
+            help="A NIC on this network; may be repeated. `auto`: the project's own; `none`: no NIC.",
+            autocompletion=names_of("network"),
+        ),
+    ] = None,
+    no_network: Annotated[bool, typer.Option("--no-network", help="No NIC at all.")] = False,
+    fixed_ip: Annotated[str | None, typer.Option("--fixed-ip", metavar="IP", help="This address.")] = None,
+    key_name: Annotated[
+        str | None,
+        typer.Option("--key-name", metavar="KEYPAIR", help="Who may log in.", autocompletion=names_of("keypair")),
+    ] = None,
+    user_data: Annotated[str | None, typer.Option("--user-data", metavar="FILE", help="For cloud-init.")] = None,
+    config_drive: Annotated[
+        bool, typer.Option("--config-drive/--no-config-drive", "--use-config-drive", help="Metadata on a disk.")
+    ] = False,
+    file: Annotated[
+        list[str] | None, typer.Option("--file", metavar="DEST=SOURCE", help="Put a file into it; may be repeated.")
+    ] = None,
+    property: PropertyOption = None,
+    hint: Annotated[
+        list[str] | None,
+        typer.Option("--hint", metavar="KEY=VALUE", help="same_host=SERVER or different_host=SERVER; may be repeated."),
+    ] = None,
+    availability_zone: Annotated[
+        str | None,
+        typer.Option("--availability-zone", metavar="ZONE[:HOST]", help="Where; a host is an admin's to name."),
+    ] = None,
+    least: Annotated[int | None, typer.Option("--min", metavar="N", min=1, help="At least this many, or none.")] = None,
+    most: Annotated[int | None, typer.Option("--max", metavar="N", min=1, help="As many as fit, up to this.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="KEY", help="Asking twice with one key makes one.")
+    ] = None,
+    wait_: WaitOption = False,
+) -> Outcome:
+    """Create servers. Prints them as accepted, or with --wait as they became."""
+    from core.compute.instances import create as verb
+
+    at = caller()
+    spec = verb.CreateSpec(
+        name=name,
+        flavor=flavor,
+        image=image,
+        networks=_networks(network, no_network=no_network),
+        fixed_ip=fixed_ip,
+        key_name=key_name,
+        user_data=contents(user_data, "user data file") if user_data else None,
+        config_drive=config_drive,
+        files={path: contents(source, "file") for path, source in pairs(file, "file").items()},
+        properties=pairs(property),
+        hints=_hints(hint),
+        availability_zone=availability_zone,
+        min_count=least or 1,
+        max_count=most or least or 1,
+        idempotency_key=idempotency_key,
+    )
+    ctx = at.who()
+    made = verb.create(at.store, at.config, ctx, spec)
+    if len(made.instances) < spec.max_count:
+        report.notice(f"{len(made.instances)} of {spec.max_count} were made: there was room for no more")
+    status = wait.finish(made.operations) if wait_ else 0
+    rows = _rows([instance.id for instance in made.instances])
+    # What became of it is worth seeing even when it failed.
+    return Outcome(rows if len(rows) > 1 else rows[0], status)
+
+
+def _networks(names: list[str] | None, *, no_network: bool) -> tuple[str, ...]:
+    """Core's word for what was asked: empty means the project's own network."""
+    wanted = tuple(names or ())
+    if no_network or wanted == NO_NETWORK:
+        if no_network and wanted not in ((), NO_NETWORK):
+            raise Invalid("--no-network and --network contradict each other", hint="Choose one.")
+        return NO_NETWORK
+    if "none" in wanted or ("auto" in wanted and len(wanted) > 1):
+        raise Invalid("`none` and `auto` stand alone", hint="Name the networks, or none of them.")
+    return () if wanted == ("auto",) else wanted
+
+
+def _hints(given: list[str] | None) -> dict[str, str]:
+    """Repeated hints of one key are one hint of several values."""
+    hints: dict[str, str] = {}
+    for text in given or ():
+        [(key, value)] = pairs([text], "hint").items()
+        hints[key] = f"{hints[key]},{value}" if key in hints else value
+    return hints
+
+
+def _rows(ids: list[str]) -> list[Row]:
+    """One is shown whole, several as a list."""
+    with caller().read() as (session, ctx):
+        if len(ids) == 1:
+            return [SERVER.find(session, ctx, ids[0])]
+        return [listed(session, ctx, "instance", id) for id in ids]
