@@ -12,6 +12,7 @@ from core import events, names
 from core.context import Context
 from core.errors import Conflict, NotFound
 from core.hosts import hosts
+from core.hosts.hosts import Host
 from core.identity.policy import authorize
 from core.sql import select
 from core.store import clock_of
@@ -94,6 +95,17 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> None:
     aggregate = find(session, ctx, id_or_name)
     session.delete(aggregate)
     events.record(session, ctx, "aggregate.delete", kind="aggregate", id=aggregate.id, name=aggregate.name)
+
+
+def members(session: Session, aggregate_id: str) -> list[str]:
+    """The names of an aggregate's hosts, in order."""
+    query = (
+        select(Host.name)
+        .join(AggregateHost, col(AggregateHost.host_id) == col(Host.id))
+        .where(col(AggregateHost.aggregate_id) == aggregate_id)
+        .order_by(col(Host.name))
+    )
+    return list(session.execute(query).scalars())
 
 
 def properties_by_host(session: Session) -> dict[str, list[dict[str, str]]]:
