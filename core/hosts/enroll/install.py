@@ -230,8 +230,9 @@ def release(root: Target, layout: Layout, *, keep_data: bool) -> None:
     The journal goes: it pins the cloud, and its generations are of no further use. The host's uuid and the image cache
     stay, unless not `keep_data`: then all that hostd stored goes.
     """
-    text = 'rm -f -- "$1/journal.db" "$1/journal.db-wal" "$1/journal.db-shm"'
-    must(
-        script(root, text if keep_data else 'rm -rf --one-file-system -- "$1"', layout.state),
-        f"clearing {layout.state}",
-    )
+    if keep_data:
+        text = 'rm -f -- "$1/journal.db" "$1/journal.db-wal" "$1/journal.db-shm"'
+    else:
+        # The directory itself may be a file system's mount point.
+        text = 'find "$1" -xdev -mindepth 1 -delete || exit 1; rmdir -- "$1" 2>/dev/null; true'
+    must(script(root, text, layout.state), f"clearing {layout.state}")

@@ -52,15 +52,18 @@ def prove(target: SshTarget | Path, *, cloud: str, term: int, host: str | None, 
     Raises HostFailed when hostd refuses, or cannot be reached with the cloud's key.
     """
 
-    async def look(conversation: Conversation, hello: HelloReply) -> Proof:
+    hello = _hello(cloud=cloud, term=term, host=host)
+
+    async def look(conversation: Conversation) -> Proof:
         deadline = asyncio.get_running_loop().time() + patience
         while True:
             seen: Observation = await conversation.call("observe", Observe(stats=False), timeout=_ANSWER)
             if not seen.accel.reason.startswith(_PROBING) or asyncio.get_running_loop().time() > deadline:
-                return Proof(hello=hello, seen=seen)
+                # A daemon that has just started knew no versions of libvirt and QEMU at the first hello.
+                return Proof(hello=await conversation.call("hello", hello, timeout=_ANSWER), seen=seen)
             await asyncio.sleep(_PROBE_LOOK)  # hostd tells nobody when its probe ends
 
-    return asyncio.run(_converse(target, look, cloud=cloud, term=term, host=host))
+    return asyncio.run(_converse(target, hello, look))
 
 
 def dissolve(target: SshTarget | Path, *, cloud: str, term: int, host: str) -> Observation:
@@ -69,7 +72,7 @@ def dissolve(target: SshTarget | Path, *, cloud: str, term: int, host: str) -> O
     Guests are left alone: they are data, and only a verb that names one deletes it. Raises HostFailed.
     """
 
-    async def clear(conversation: Conversation, _hello: HelloReply) -> Observation:
+    async def clear(conversation: Conversation) -> Observation:
         seen: Observation = await conversation.call("observe", Observe(stats=False), timeout=_ANSWER)
         if any(domain.owned for domain in seen.domains):
             return seen
@@ -81,24 +84,20 @@ def dissolve(target: SshTarget | Path, *, cloud: str, term: int, host: str) -> O
             await conversation.call("apply", apply, timeout=_ANSWER)
         return seen
 
-    return asyncio.run(_converse(target, clear, cloud=cloud, term=term, host=host))
+    return asyncio.run(_converse(target, _hello(cloud=cloud, term=term, host=host), clear))
 
 
-async def _converse(
-    target: SshTarget | Path,
-    talk: Callable[[Conversation, HelloReply], Awaitable[T]],
-    *,
-    cloud: str,
-    term: int,
-    host: str | None,
-) -> T:
+def _hello(*, cloud: str, term: int, host: str | None) -> Hello:
+    # Not the engine's own connection: purpose bulk leaves its watch alone.
+    return Hello(protocol=PROTOCOL, cloud=cloud, term=term, host=host, purpose="bulk")
+
+
+async def _converse(target: SshTarget | Path, hello: Hello, talk: Callable[[Conversation], Awaitable[T]]) -> T:
     conversation = Conversation(lambda _event: None)
     try:
         await conversation.open(UnixTransport(target) if isinstance(target, Path) else SshTransport(target))
-        # Not the engine's own connection: purpose bulk leaves its watch alone.
-        hello = Hello(protocol=PROTOCOL, cloud=cloud, term=term, host=host, purpose="bulk")
-        reply: HelloReply = await conversation.call("hello", hello, timeout=_ANSWER)
-        return await talk(conversation, reply)
+        await conversation.call("hello", hello, timeout=_ANSWER)
+        return await talk(conversation)
     except HostError as bad:
         raise HostFailed(str(bad), hint=bad.error.hint, code=bad.code, transient=bad.code in TRANSIENT) from bad
     except (Unavailable, Unknown) as bad:

@@ -99,7 +99,7 @@ def script(target: Target, text: str, *args: str, input: bytes = b"", timeout: f
     return target.run(["sh", "-c", _PREAMBLE + text, "sh", *args], input=input, timeout=timeout)
 
 
-def must(result: Result, doing: str, *, hint: str = "") -> str:
+def must(result: Result, doing: str, *, hint: str = "Put that right on the host, and run this again.") -> str:
     """The output of a command that has to succeed. Raises Failed: what was being done, and the command's own words."""
     if not result.ok:
         raise Failed(f"{doing} failed: {result.said}", hint=hint)

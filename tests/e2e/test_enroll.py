@@ -1,0 +1,180 @@
+"""A machine becomes a host, is repaired by a second run whatever was broken, and leaves with nothing of ours on it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core import cloud
+from core.config import Config
+from core.context import Context
+from core.errors import Conflict, Refused, Unavailable
+from core.hosts.enroll import Report, Verdict, add, remove
+from core.hosts.hosts import Host
+from core.sql import select
+from core.store import Store
+from tests.lab.hosts import Lab, LabHost
+
+pytestmark = pytest.mark.e2e
+
+PROGRAM = "usr/local/lib/skydeck/hostd"
+
+
+class Operator:
+    """A person with a cloud of their own, at the lab's gateway."""
+
+    def __init__(self, home: Path, lab: Lab) -> None:
+        self.config = Config(home=home, database_url=f"sqlite:///{home / 'skydeck.db'}")
+        self.store: Store = cloud.open_store(self.config)
+        self.identity = lab.ssh_key
+        self.asked: list[str] = []
+        with self.store.read() as session:
+            self.cloud = cloud.identity(session)
+            self.ctx: Context = cloud.context(session, self.config, source="cli")
+
+    def add(self, host: LabHost, *, host_key: str | None = None, name: str | None = None) -> Report:
+        return add(
+            self.store, self.config, self.ctx, address=f"root@{host.address}", name=name, host_key=host_key,
+            identity=self.identity, ask=self._no, tell=print,
+        )  # fmt: skip
+
+    def remove(self, host: LabHost, *, keep_data: bool = True, assume_yes: bool = False) -> Report:
+        return remove(
+            self.store, self.config, self.ctx, host.name, identity=self.identity, keep_data=keep_data,
+            assume_yes=assume_yes, ask=self._no, tell=print,
+        )  # fmt: skip
+
+    def hosts(self) -> list[Host]:
+        with self.store.read() as session:
+            return list(session.execute(select(Host)).scalars())
+
+    def _no(self, question: str) -> bool:
+        self.asked.append(question)
+        return False
+
+
+@pytest.fixture
+def machine(lab: Lab) -> Iterator[LabHost]:
+    """A machine without hostd, which no other test uses."""
+    (host,) = lab.up(["enroll"])
+    host.heal()
+    yield host
+    host.run(
+        [
+            "sh",
+            "-c",
+            "kill $(cat /run/skydeck/hostd.pid); rm -rf /var/lib/skydeck/* /usr/local/lib/skydeck /usr/local/bin/hostd",
+        ],
+        check=False,
+    )
+    host.kill_power()
+
+
+@pytest.fixture
+def operator(lab: Lab, tmp_path: Path) -> Iterator[Operator]:
+    operator = Operator(tmp_path / "home", lab)
+    yield operator
+    operator.store.close()
+
+
+def hostd_pid(host: LabHost) -> int:
+    return int(host.run(["cat", "/run/skydeck/hostd.pid"]).stdout)
+
+
+def authorized_keys(host: LabHost) -> str:
+    return (host.root / "root/.ssh/authorized_keys").read_text()
+
+
+def test_a_machine_is_enrolled_repaired_and_removed(machine: LabHost, operator: Operator) -> None:
+    mine = authorized_keys(machine)
+    report = operator.add(machine, host_key=machine.fingerprint)
+    assert set(report.changed) == {"hostd", "hostd command", "key", "daemon"}
+    assert not [row for row in report.rows if row.verdict in (Verdict.FAIL, Verdict.MISSING)]
+    (host,) = operator.hosts()
+    assert (host.id, host.name, host.host_key) == (report.host_id, "enroll", machine.host_key)
+    assert host.vcpus > 0
+    assert host.ram_mb_cap > 0
+    assert host.accel
+    assert {"kernel", "libvirt", "qemu"} <= host.versions.keys()
+    assert not operator.asked
+
+    # All is so already: the pinned key is enough, and nothing is touched.
+    pid = hostd_pid(machine)
+    assert operator.add(machine).changed == ()
+    assert hostd_pid(machine) == pid
+
+    # A killed daemon comes back.
+    machine.run(["kill", f"-{signal.SIGKILL}", str(pid)])
+    assert operator.add(machine).changed == ("daemon",)
+
+    # A damaged program is replaced, and the daemon runs the sound one.
+    pid = hostd_pid(machine)
+    journal = (machine.root / "var/lib/skydeck/host.uuid").read_text()
+    with (machine.root / PROGRAM).open("ab") as file:
+        file.write(b"rot")
+    assert set(operator.add(machine).changed) == {"hostd", "daemon"}
+    assert hostd_pid(machine) != pid
+    assert (machine.root / "var/lib/skydeck/host.uuid").read_text() == journal
+
+    # A key that was taken away, or may be read by others, is put right.
+    (machine.root / "root/.ssh/authorized_keys").write_text(mine)
+    assert operator.add(machine).changed == ("key",)
+    (machine.root / "root/.ssh/authorized_keys").chmod(0o644)
+    assert operator.add(machine).changed == ("key",)
+    assert (machine.root / "root/.ssh/authorized_keys").stat().st_mode & 0o777 == 0o600
+    assert authorized_keys(machine).count(operator.cloud) == 1
+
+    (again,) = operator.hosts()
+    assert again.id == host.id
+
+    report = operator.remove(machine)
+    assert {"daemon", "hostd", "key", "journal"} <= set(report.changed)
+    assert authorized_keys(machine) == mine
+    assert (
+        machine.run(["sh", "-c", "ls /run/skydeck /usr/local/lib/skydeck /usr/local/bin/hostd"], check=False).stdout
+        == ""
+    )
+    assert (machine.root / "var/lib/skydeck/host.uuid").exists()
+    assert operator.hosts() == []
+
+
+def test_the_wrong_machine_is_not_touched(machine: LabHost, operator: Operator, tmp_path: Path) -> None:
+    wrong = "SHA256:" + "A" * 43
+    with pytest.raises(Conflict, match="--host-key says SHA256:AAAA"):
+        operator.add(machine, host_key=wrong)
+    with pytest.raises(Refused, match="was not accepted"):
+        operator.add(machine)
+    assert machine.fingerprint in operator.asked[0]
+    assert not (machine.root / PROGRAM).exists()
+    assert operator.hosts() == []
+
+
+def test_a_host_of_one_cloud_joins_another_only_after_it_left(
+    machine: LabHost, operator: Operator, lab: Lab, tmp_path: Path
+) -> None:
+    operator.add(machine, host_key=machine.host_key)
+    other = Operator(tmp_path / "other", lab)
+    with pytest.raises(Conflict, match=f"belongs to another cloud \\({operator.cloud}\\)"):
+        other.add(machine, host_key=machine.host_key)
+    assert other.cloud not in authorized_keys(machine)
+    operator.remove(machine, keep_data=False)
+    assert not (machine.root / "var/lib/skydeck/host.uuid").exists()
+    assert other.add(machine, host_key=machine.host_key).name == "enroll"
+    other.store.close()
+
+
+def test_a_host_that_is_gone_can_be_forgotten(machine: LabHost, operator: Operator) -> None:
+    operator.add(machine, host_key=machine.host_key)
+    machine.kill_power()
+    with pytest.raises(Unavailable, match="port 22"):
+        operator.remove(machine)
+    assert "Forget host enroll all the same?" in operator.asked[-1]
+    (host,) = operator.hosts()
+    assert not host.enabled
+    report = operator.remove(machine, assume_yes=True)
+    assert [row.verdict for row in report.rows] == [Verdict.WARN]
+    assert operator.hosts() == []
+    machine.start()
