@@ -1,0 +1,272 @@
+"""A cloud to look at: hosts, images and any number of instances, inserted in bulk, with ids and times that never vary.
+
+Used by the app's tests, its benchmarks and by hand: `python -m tests.tui.seed HOME [INSTANCES]`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+from sqlmodel import Session
+
+from core import cloud
+from core.compute.instances.table import Instance
+from core.compute.keypairs import Keypair
+from core.config import Config
+from core.context import Context
+from core.events import Event
+from core.hosts.hosts import Host
+from core.images.images import Image
+from core.network import networks, ports, subnets
+from core.network.networks import Network
+from core.operations.operations import Operation
+from core.store import Clock, Store
+
+NOW = 1_790_000_000
+"""The frozen moment, in seconds."""
+
+STATES: tuple[tuple[str, str | None], ...] = (
+    ("active", None),
+    ("active", None),
+    ("building", "spawning"),
+    ("error", None),
+    ("stopped", None),
+    ("paused", None),
+)
+NAMES = ("web", "db", "edge", "lb", "batch", "cache")
+FLAVORS = (("2", "m1.small", 2048, 20, 1), ("1", "m1.tiny", 512, 1, 1), ("4", "m1.large", 8192, 80, 4))
+
+FUNNEL = {
+    "total": 3,
+    "counts": [["enabled", 3], ["up", 2], ["ram", 0]],
+    "rejected": {
+        "kvm01": {"filter": "ram", "why": "RAM: needs 8192 MiB, free 2048 MiB of 32256 MiB"},
+        "kvm02": {"filter": "ram", "why": "RAM: needs 8192 MiB, free 512 MiB of 32256 MiB"},
+        "kvm03": {"filter": "up", "why": "down: no answer for 14 s"},
+    },
+    "ranked": [],
+}
+
+NO_HOST = {
+    "type": "NoValidHost",
+    "title": "no valid host was found: 3 hosts, filtered: 2 by ram, 1 by up",
+    "hint": "For example kvm01: RAM: needs 8192 MiB, free 2048 MiB of 32256 MiB.",
+}
+
+
+def frozen_clock() -> Clock:
+    """A clock that stands still, and ids that repeat."""
+    return Clock(now=lambda: float(NOW), seed=random.Random(7))
+
+
+def config(home: Path) -> Config:
+    return Config(home=home, database_url=f"sqlite:///{home / 'skydeck.db'}")
+
+
+def ago(seconds: int) -> int:
+    """Microseconds since the epoch, this many seconds before the frozen moment."""
+    return (NOW - seconds) * 1_000_000
+
+
+def fresh(home: Path, *, clock: Clock | None = None) -> tuple[Config, Store, Context]:
+    """An empty cloud, as `skydeck` finds it at the first start."""
+    settings = config(home)
+    store = cloud.open_store(settings, clock=clock or frozen_clock())
+    with store.read() as session:
+        ctx = cloud.context(session, settings, source="app")
+    return settings, store, ctx
+
+
+def host(session: Session, name: str, *, state: str = "up", **values: Any) -> Host:
+    """A host with 16 vCPUs, 32 GiB and 500 GB."""
+    row = Host(
+        id=f"00000000-0000-4000-8000-0000000{name[-2:]:0>5}",
+        name=name,
+        address=f"192.0.2.{name[-2:].lstrip('0')}",
+        state=state,
+        state_reason="" if state == "up" else "no answer for 14 s",
+        cpu_model="EPYC-Rome",
+        accel="kvm: guests run under it",
+        versions={"hostd": "0.1.0", "libvirt": "9.0.0", "qemu": "7.2.11"},
+        vcpus=16,
+        ram_mb=32768,
+        disk_gb=500,
+        created_at=ago(90 * 86400),
+        seen_at=ago(1),
+        **values,
+    )
+    row.refresh_caps()
+    session.add(row)
+    session.flush()
+    return row
+
+
+def image(session: Session, ctx: Context, name: str, **values: Any) -> Image:
+    row = Image(
+        id=f"1111{len(name):04d}-0000-4000-8000-{abs(hash_of(name)) % 10**12:012d}",
+        name=name,
+        project_id=ctx.project_id,
+        status="active",
+        disk_format="qcow2",
+        size=612 << 20,
+        virtual_size=3 << 30,
+        digest="ab" * 32,
+        min_disk_gb=0,
+        created_at=ago(30 * 86400),
+        updated_at=ago(30 * 86400),
+        **values,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def hash_of(text: str) -> int:
+    """Like hash(), the same in every process."""
+    return int.from_bytes(text.encode()[-5:], "big")
+
+
+def populate(store: Store, ctx: Context, *, instances: int = 24) -> None:
+    """Three hosts, two images, a key, a network, `instances` instances in every state, and some history."""
+    with store.write() as session:
+        hosts = [host(session, "kvm01"), host(session, "kvm02"), host(session, "kvm03", state="down")]
+        image(session, ctx, "ubuntu-24.04", visibility="public")
+        image(session, ctx, "debian-13")
+        session.add(
+            Keypair(
+                user_id=ctx.user_id,
+                name="alice-ed25519",
+                fingerprint="SHA256:uNiVztksCsDhcc0u9e8BgrJXVGDaHslTzkPuWt5uUt0",
+                public_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ alice@desk",
+                created_at=ago(60 * 86400),
+            )
+        )
+        network = networks.create(session, ctx, name="app")
+        network.created_at = ago(80 * 86400)
+        subnets.create(session, ctx, name="app", network=network.id, project_id=ctx.project_id, cidr="10.0.0.0/16")
+        rows = [_instance(ctx, index, hosts) for index in range(instances)]
+        for start in range(0, len(rows), 2000):
+            session.execute(insert(Instance.__table__), rows[start : start + 2000])
+        _ports(session, ctx, network, rows[:200])
+        _history(session, ctx, rows)
+
+
+def _instance(ctx: Context, index: int, hosts: list[Host]) -> dict[str, Any]:
+    vm_state, task_state = STATES[index % len(STATES)]
+    flavor_id, flavor, ram_mb, root_gb, vcpus = FLAVORS[index % len(FLAVORS)]
+    age = (12 * 86400, 8, 120, 90 * 86400)[index % 4]
+    placed = vm_state != "error"
+    return {
+        "id": f"{0x1A2B3C4D + index * 7919:08x}-77aa-4e0e-9d01-{index:012x}",
+        "name": f"{NAMES[index % len(NAMES)]}-{index:02d}",
+        "project_id": ctx.project_id,
+        "user_id": ctx.user_id,
+        "hostname": f"{NAMES[index % len(NAMES)]}-{index:02d}",
+        "vm_state": vm_state,
+        "task_state": task_state,
+        "power_state": {"active": 1, "stopped": 4, "paused": 3}.get(vm_state, 0),
+        "host_id": hosts[index % 2].id if placed else None,
+        "flavor_id": flavor_id,
+        "flavor_name": flavor,
+        "vcpus": vcpus,
+        "ram_mb": ram_mb,
+        "root_gb": root_gb,
+        "ephemeral_gb": 0,
+        "swap_mb": 0,
+        "extra_specs": {},
+        "image_name": "ubuntu-24.04" if index % 3 else "debian-13",
+        "image_properties": {},
+        "key_name": "alice-ed25519",
+        "config_drive": False,
+        "files": {},
+        "properties": {"tier": "web", "env": "prod"},
+        "hints": {},
+        "locked": index % 7 == 5,
+        "locked_by": "owner" if index % 7 == 5 else None,
+        "want": "running",
+        "generation": 1,
+        "launch_index": 0,
+        "reservation_id": f"r-{index:08x}",
+        "fault": dict(NO_HOST) if vm_state == "error" else None,
+        "created_at": ago(age),
+        "updated_at": ago(age),
+        "launched_at": None if vm_state in ("building", "error") else ago(age - 2),
+        "deleted_at": 0,
+    }
+
+
+def _ports(session: Session, ctx: Context, network: Network, rows: list[dict[str, Any]]) -> None:
+    block = subnets.of_network(session, network.id)[0]
+    for index, row in enumerate(rows):
+        if row["vm_state"] in ("active", "stopped", "paused"):
+            ports.create(
+                session,
+                project_id=ctx.project_id,
+                network_id=network.id,
+                fixed={block.id: f"10.0.1.{index + 11}"},
+                owner="compute:nova",
+                device_id=row["id"],
+            ).status = "ACTIVE"
+    session.flush()
+
+
+def _operation(ctx: Context, seq: int, row: dict[str, Any], kind: str, state: str, **values: Any) -> Operation:
+    return Operation(
+        id=f"0b{seq:06x}-1111-4222-8333-{seq:012x}",
+        kind=kind,
+        object_kind="instance",
+        object_id=row["id"],
+        object_name=row["name"],
+        project_id=ctx.project_id,
+        user_id=ctx.user_id,
+        user_name=ctx.user_name,
+        request_id=f"req-00000000-0000-4000-8000-{seq:012x}",
+        source="cli",
+        state=state,
+        lane=row["host_id"] or "",
+        **values,
+    )
+
+
+def _history(session: Session, ctx: Context, rows: list[dict[str, Any]]) -> None:
+    """A finished create, a failed one with its funnel, and one that runs."""
+    made = [
+        ("active", "succeeded", {"progress": 100, "step": "boot", "ended_at": ago(7)}),
+        ("error", "failed", {"step": "scheduling", "error": NO_HOST, "data": {"funnel": FUNNEL}, "ended_at": ago(119)}),
+        ("building", "running", {"progress": 40, "step": "spawning", "started_at": ago(7)}),
+    ]
+    for seq, (vm_state, state, values) in enumerate(made, 1):
+        row = next((row for row in rows if row["vm_state"] == vm_state), None)
+        if row is None:
+            continue
+        session.add(_operation(ctx, seq, row, "instance.create", state, created_at=row["created_at"], **values))
+        session.add(
+            Event(
+                at=row["created_at"],
+                action="instance.create",
+                object_kind="instance",
+                object_id=row["id"],
+                object_name=row["name"],
+                project_id=ctx.project_id,
+                user_name=ctx.user_name,
+                user_id=ctx.user_id,
+                request_id=f"req-{seq}",
+                source="cli",
+                after={"flavor": row["flavor_name"], "image": row["image_name"]},
+            )
+        )
+
+
+def main() -> None:
+    """Fill a home for looking at by hand."""
+    _, store, ctx = fresh(Path(sys.argv[1]), clock=Clock(now=lambda: float(NOW)))
+    populate(store, ctx, instances=int(sys.argv[2]) if len(sys.argv) > 2 else 24)
+    store.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The app: `skydeck` without a command. It watches and asks; the engine, another process, does the work.
+
+The first frame is drawn before core is imported: what is heavy comes after it, on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.signal import Signal
+
+from tui import registry
+from tui.feed import Feed
+from tui.locator import Locator, parse
+from tui.notes import Note, Notes
+from tui.screens.browser import BrowserScreen
+from tui.seat import Seat
+from tui.widgets.bar import Bar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tui.glance import Header
+
+OPEN_AGAIN = 2.0
+"""Seconds between two attempts to open the store."""
+
+
+class Skydeck(App[None], inherit_bindings=False):
+    CSS_PATH = "app.tcss"
+    TITLE = "skydeck"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-tall")]
+    BINDINGS = [
+        Binding("ctrl+q", "quit", "quit", id="app.quit", show=False, priority=True),
+        Binding("ctrl+c", "stay", "does not quit", id="app.stay", show=False),
+    ]
+
+    def __init__(self, seat: Seat | None = None, locator: Locator | None = None, *, engine: bool = True) -> None:
+        super().__init__()
+        self.seat = seat or Seat()
+        self.start_at = locator or Locator(kind=registry.FIRST)
+        self.notes = Notes()
+        self.feed: Feed | None = None
+        self.rows_changed: Signal[None] = Signal(self, "rows changed")
+        self._engine = engine
+        if self.no_color:
+            # Without colour this theme draws with bold and reverse only; Textual took the variable away from children.
+            self.theme = "ansi-dark"
+            os.environ["NO_COLOR"] = "1"
+
+    def get_default_screen(self) -> Screen[None]:
+        return BrowserScreen(dataclass_without_project(self.start_at))
+
+    @property
+    def browser(self) -> BrowserScreen:
+        screen = self.screen_stack[0]
+        assert isinstance(screen, BrowserScreen)
+        return screen
+
+    @property
+    def header(self) -> Header | None:
+        """What the browser last read of the project."""
+        return self.browser.header
+
+    # ------------------------------------------------------------------ beginning and end
+
+    def on_mount(self) -> None:
+        # After the first frame: importing core holds the interpreter for as long as drawing it takes.
+        self.call_after_refresh(self._begin)
+
+    @work(group="begin", exclusive=True)
+    async def _begin(self) -> None:
+        if not await self._open():
+            self.set_timer(OPEN_AGAIN, self._begin)
+            return
+        loop = asyncio.get_running_loop()
+        self.feed = Feed(self.seat.store, lambda: loop.call_soon_threadsafe(self.news))
+        self.feed.start()
+        if self.start_at.project:
+            self.browser.go_to(self.start_at)
+        self.browser.look_again()
+        if self._engine:
+            self._attend()
+
+    async def _open(self) -> bool:
+        try:
+            await self.seat.open()
+        except Exception as bad:  # noqa: BLE001  the loop's edge: whatever is wrong with a store is shown and tried again
+            title, hint = getattr(bad, "title", str(bad)), getattr(bad, "hint", "")
+            self.browser.cannot_open(title, hint)
+            return False
+        return True
+
+    @work(group="attend", exclusive=True)
+    async def _attend(self) -> None:
+        """See that an engine runs and keep it company: a background engine ends when nobody is there."""
+        from core.errors import SkydeckError
+
+        while True:
+            try:
+                await self.seat.call(self.seat.engine)
+                await self.seat.attend()
+            except (SkydeckError, OSError) as bad:
+                self.log.info(f"no engine: {bad}")
+            await asyncio.sleep(OPEN_AGAIN)
+
+    def see_to_engine(self) -> None:
+        """After work was enqueued."""
+        if self._engine:
+            self._start_engine()
+
+    @work(group="engine", exclusive=True)
+    async def _start_engine(self) -> None:
+        from core.errors import SkydeckError
+
+        try:
+            await self.seat.call(self.seat.engine)
+        except (SkydeckError, OSError) as bad:
+            self.tell(f"accepted, but no engine works on it: {bad}", getattr(bad, "hint", ""), tone="bad")
+
+    def news(self) -> None:
+        """Somebody changed something."""
+        self.rows_changed.publish(None)
+
+    def on_unmount(self) -> None:
+        if self.feed is not None:
+            self.feed.stop()
+        self.seat.close()
+
+    # ------------------------------------------------------------------ saying
+
+    def keep(self, title: str, hint: str = "", *, tone: str) -> None:
+        """Into the messages, without showing it."""
+        self.notes.add(Note(at=self.seat.now(), tone=tone, title=title, hint=hint))
+        self.browser.draw_status()
+
+    def tell(self, title: str, hint: str = "", *, tone: str) -> None:
+        """Show a message at the bottom for a while, and keep it."""
+        self.keep(title, hint, tone=tone)
+        for screen in reversed(self.screen_stack):
+            if bars := screen.query(Bar):
+                bars.first().say(title, hint, tone)
+                return
+
+    # ------------------------------------------------------------------ going
+
+    def browse(self, kind: str) -> None:
+        """Show a noun's list, whatever is in front of it."""
+        if self.browser.locator.kind != kind:
+            self.browser.visit(Locator(kind=kind))
+
+    def command(self, word: str) -> None:
+        """`:q` and its like."""
+        if word in ("q", "quit"):
+            self.exit()
+        else:
+            self.browser.go(word, None)
+
+    def action_stay(self) -> None:
+        self.tell("Ctrl+C does not quit", ":q or Ctrl+Q does", tone="ok")
+
+    def attach(self, instance: str, name: str) -> None:
+        """The raw serial console, in place of the app until Ctrl+] is typed."""
+        from core import door
+        from tui import console
+
+        seat = self.seat
+        ctx = seat.request()
+
+        async def attached() -> door.Console:
+            with seat.store.write() as session:
+                ticket = door.ticket(session, ctx, purpose="console", instance=instance)
+            return await door.console(seat.config, ticket, write=True)
+
+        if self._driver is None or not self._driver.can_suspend:
+            self.tell("this terminal cannot be handed over", "Use: skydeck console attach", tone="warn")
+            return
+        with self.suspend():
+            console.run(name, attached)
+        self.refresh(layout=True)
+        self.news()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: every list, and every action of what is on the screen."""
+        for view in registry.VIEWS.values():
+            yield SystemCommand(
+                f":{view.title.lower()}", f"List of {view.title.lower()}", lambda kind=view.kind: self.browse(kind)
+            )
+        browser = self.browser
+        for verb in (*browser.view.verbs, *browser.general()):
+            yield SystemCommand(
+                f"{verb.help}  {verb.symbol}", verb.label, lambda name=verb.name: browser.action_do(name)
+            )
+        yield SystemCommand("Quit  Ctrl+Q", "Leave; operations go on", self.exit)
+
+
+def dataclass_without_project(locator: Locator) -> Locator:
+    """Where to begin before it is known which projects there are."""
+    return Locator(kind=locator.kind, filter=locator.filter, sort=locator.sort)
+
+
+def start(text: str | None) -> Locator:
+    """The locator a person typed on the command line. Raises SystemExit for a list that does not exist."""
+    word, locator = parse(text or "")
+    if not word:
+        return Locator(kind=registry.FIRST)
+    if word.startswith("/"):
+        word, locator = "", parse(f"x {text}")[1]
+    kind = registry.kind_of(word) if word else registry.FIRST
+    if kind is None:
+        lists = ", ".join(view.title.lower() for view in registry.VIEWS.values())
+        raise SystemExit(f"skydeck: there is no list called {word!r}; there are {lists}")
+    return Locator(kind=kind, project=locator.project, filter=locator.filter, sort=locator.sort)
+
+
+def run(locator: str | None = None) -> None:
+    """Open the app, at a locator such as `:i web /err` when given. Raises SystemExit for a terminal it cannot use."""
+    if os.environ.get("TERM", "") in ("dumb", ""):
+        raise SystemExit("skydeck: this terminal cannot draw (TERM=dumb); use the commands instead: skydeck --help")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise SystemExit("skydeck: the app needs a terminal; use the commands instead: skydeck --help")
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    Skydeck(locator=start(locator)).run()

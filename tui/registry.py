@@ -1,0 +1,63 @@
+"""Every noun the app shows, by kind: one explicit map. A new noun is a file in `views` and a line here."""
+
+from __future__ import annotations
+
+from tui.view import View
+from tui.views import (
+    events,
+    findings,
+    flavors,
+    hosts,
+    images,
+    instances,
+    keypairs,
+    networks,
+    operations,
+    projects,
+)
+
+VIEWS: dict[str, View] = {
+    view.kind: view
+    for view in (
+        instances.VIEW,
+        images.VIEW,
+        flavors.VIEW,
+        keypairs.VIEW,
+        networks.VIEW,
+        hosts.VIEW,
+        projects.VIEW,
+        operations.VIEW,
+        events.VIEW,
+        findings.VIEW,
+    )
+}
+
+FIRST = "instance"
+"""What the app begins with."""
+
+COMMANDS = ("quit", "q", "help", "messages")
+"""Words for `:` that are no list."""
+
+_WORDS: dict[str, str] = {
+    word: view.kind for view in VIEWS.values() for word in (*view.aliases, view.kind, view.title.lower())
+}
+
+
+def known(word: str) -> bool:
+    """Whether the word stands for exactly one thing."""
+    return word.lower() in _WORDS or word.lower() in COMMANDS
+
+
+def kind_of(word: str) -> str | None:
+    """The noun an alias, a kind or a title means."""
+    return _WORDS.get(word.lower())
+
+
+def suggest(text: str) -> list[str]:
+    """Titles and commands that contain the text, an exact alias first."""
+    needle = text.lower()
+    exact = [VIEWS[_WORDS[needle]].title.lower()] if needle in _WORDS else []
+    titles = [view.title.lower() for view in VIEWS.values()]
+    names = [*titles, *(command for command in COMMANDS if len(command) > 1)]
+    starts = [name for name in names if name.startswith(needle)]
+    return list(dict.fromkeys([*exact, *starts, *(name for name in names if needle in name)]))

@@ -1,0 +1,228 @@
+"""A screen that does verbs: looks up who is meant at the key press, asks what has to be asked, runs, and tells.
+
+The browser acts on the cursor or the marks, the detail page on its one object; everything else is the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.binding import Binding, BindingsMap
+from textual.screen import Screen
+
+from tui.header import freshness, identity, usage
+from tui.text import safe
+from tui.verbs import Choice, Confirm, Needs, Row, Verb, binding_id, reason
+from tui.view import View
+from tui.widgets.bar import Bar, footer
+from tui.widgets.lines import Line
+
+if TYPE_CHECKING:
+    from tui.app import Skydeck
+    from tui.glance import Header
+
+YES = (Choice(key="y", label="[y]es", value="yes"),)
+
+
+class ActingScreen(Screen[None]):
+    """Needs `view`; subclasses say which rows a verb means."""
+
+    app: Skydeck
+    view: View
+
+    # ------------------------------------------------------------------ what subclasses give
+
+    def under_cursor(self) -> Row | None:
+        raise NotImplementedError
+
+    def marked(self) -> list[Row]:
+        return []
+
+    def general(self) -> Sequence[Verb]:
+        """Verbs of the screen itself."""
+        raise NotImplementedError
+
+    def acted(self) -> None:
+        """Something was done: look again."""
+
+    # ------------------------------------------------------------------ keys
+
+    def bind_verbs(self) -> None:
+        """The keys of the present view. Rebuilt when the view changes, so a class-level table cannot hold them."""
+        bindings = [
+            Binding(verb.key, f"do('{verb.name}')", verb.label, id=binding_id(kind, verb), show=False)
+            for kind, verbs in ((self.view.kind, self.view.verbs), ("app", self.general()))
+            for verb in verbs
+        ]
+        self._bindings = BindingsMap(bindings)
+
+    def verb(self, name: str) -> Verb:
+        return next(verb for verb in (*self.view.verbs, *self.general()) if verb.name == name)
+
+    def targets(self, verb: Verb) -> list[Row]:
+        """Who is meant now."""
+        if verb.needs is Needs.NOTHING:
+            return []
+        if verb.needs is Needs.OBJECTS and (marked := self.marked()):
+            return marked
+        row = self.under_cursor()
+        return [row] if row is not None else []
+
+    def why_not(self, verb: Verb) -> tuple[str, str] | None:
+        """Why the verb would be refused: when it is for every object that is meant."""
+        if not self.app.seat.ready:
+            return "the store is not open yet", ""
+        rows = self.targets(verb)
+        if verb.needs is Needs.NOTHING:
+            return None
+        reasons = [reason(verb, self.app.seat.ctx, row) for row in rows if len(row) > 2] or [None]
+        if not rows:
+            return reason(verb, self.app.seat.ctx, None)
+        return reasons[0] if all(why is not None for why in reasons) else None
+
+    def draw_keys(self) -> None:
+        """The footer, with what cannot be done now greyed."""
+        entries = [(verb.symbol, verb.label, self.why_not(verb) is None) for verb in self.view.verbs if verb.footer]
+        self.query_one(Bar).keys(lambda width: footer(entries, width))
+
+    def draw_header(self, header: Header | None) -> None:
+        """The top line, as of now."""
+        seat, width = self.app.seat, self.size.width
+        feed = self.app.feed
+        fresh = freshness(header, silence=feed.silence if feed else 0.0, trouble=feed.trouble if feed else "")
+        line = self.query_one("#header", Line)
+        if not seat.ready:
+            line.show([("skydeck", "head"), ("  opening…", "dim")], fresh if feed else [])
+            return
+        left = identity(seat.cloud, seat.ctx, width=width)
+        line.show(left, [*(usage(header, width=width) if header else []), *fresh])
+
+    # ------------------------------------------------------------------ doing
+
+    def action_do(self, name: str) -> None:
+        verb = self.verb(name)
+        if (why := self.why_not(verb)) is not None:
+            self.app.tell(f"cannot {verb.help[0].lower()}{verb.help[1:]}: {why[0]}", why[1], tone="warn")
+            return
+        rows = [dict(row) for row in self.targets(verb)]  # frozen: what is meant is what was under the cursor now
+        if verb.action:
+            self.go(verb.action, rows[0] if rows else None)
+        else:
+            self.act(verb, rows)
+
+    def go(self, action: str, row: Row | None) -> None:
+        """A verb that goes somewhere: `go_<action>` of the screen."""
+        getattr(self, f"go_{action}")(row)
+
+    @work(group="act")
+    async def act(self, verb: Verb, rows: list[Row]) -> None:
+        names = [safe(str(row[self.view.name])) for row in rows]
+        value = await self.confirmed(verb, names)
+        if value is None:
+            return
+        done, refused = [], []
+        from core.errors import SkydeckError
+
+        assert verb.run is not None
+        run, ctx = verb.run, self.app.seat.request()
+        for row, name in zip(rows, names, strict=True):
+            key = row[self.view.key]
+            try:
+                await self.app.seat.write(lambda session, key=key: run(session, ctx, key, value))
+                done.append(name)
+            except SkydeckError as bad:
+                refused.append((name, bad))
+        self.acted()
+        if done:
+            self.app.see_to_engine()
+        self._report(verb, done, refused)
+
+    def _report(self, verb: Verb, done: list[str], refused: list[tuple[str, object]]) -> None:
+        for name, bad in refused[1:]:
+            self.app.keep(f"{name}: {bad.title}", bad.hint, tone="bad")  # type: ignore[attr-defined]
+        if refused:
+            name, bad = refused[0]
+            many = f"{verb.done} {len(done)}, refused {len(refused)}: " if done or len(refused) > 1 else ""
+            self.app.tell(f"{many}{bad.title}", bad.hint, tone="bad")  # type: ignore[attr-defined]
+        elif done:
+            self.app.tell(f"{verb.done} {_listed(done)}", tone="ok")
+
+    async def confirmed(self, verb: Verb, names: list[str]) -> str | None:
+        """The chosen value, "" when nothing is asked; None when the person thought better of it."""
+        tier = verb.tier(len(names))
+        what = _listed(names) if len(names) == 1 else f"{len(names)} marked ({_listed(names)})"
+        if tier is Confirm.BAR:
+            tone = "alarm" if verb.dangerous else "ask"
+            question = f"{verb.label.capitalize()} {what}?"
+            return await self.query_one(Bar).ask(question, verb.choices or YES, tone=tone)
+        if tier is Confirm.TYPE:
+            from tui.screens.confirm import TypeOut
+
+            word = names[0] if len(names) == 1 else f"{verb.name} {len(names)}"
+            agreed = await self.app.push_screen_wait(TypeOut(f"{verb.help}: {what}", word))
+            return "yes" if agreed else None
+        return ""
+
+    # ------------------------------------------------------------------ going, where both screens go alike
+
+    def go_menu(self, row: Row | None) -> None:
+        """All actions with their keys, and why some cannot be done."""
+        from tui.screens.menu import Menu
+
+        entries = [(verb, self.why_not(verb)) for verb in self.view.verbs]
+        row = self.under_cursor()
+        title = str(row[self.view.name]) if row else self.view.title
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.action_do(name)
+
+        self.app.push_screen(Menu(title, entries), chosen)
+
+    def go_help(self, row: Row | None) -> None:
+        from tui.screens.help import Help
+
+        self.app.push_screen(Help(self.view, self.general()))
+
+    def go_messages(self, row: Row | None) -> None:
+        from tui.screens.messages import Messages
+
+        self.app.push_screen(Messages())
+
+    @work(group="act")
+    async def go_copy(self, row: Row | None) -> None:
+        assert row is not None
+        options = [_copy_choice(name) for name in (*self.view.copies, "json")]
+        field = await self.query_one(Bar).ask(f"Copy of {safe(str(row[self.view.name]))}:", options, tone="on")
+        if field is None:
+            return
+        text = json.dumps(row, default=str, indent=1) if field == "json" else str(row.get(field, ""))
+        self.app.copy_to_clipboard(text)
+        self.app.tell(f"copied the {field}" + (f": {safe(text)}" if field != "json" else ""), tone="ok")
+
+    def go_console(self, row: Row | None) -> None:
+        assert row is not None
+        self.app.attach(row["id"], str(row["name"]))
+
+    def go_new(self, row: Row | None) -> None:
+        if self.view.form is None:
+            title, hint = self.view.cannot_new or (f"{self.view.title} cannot be made here", "")
+            self.app.tell(title, hint, tone="warn")
+            return
+        from tui.screens.form import FormScreen
+
+        self.app.push_screen(FormScreen(self.view, self.view.form, row))
+
+
+def _copy_choice(name: str) -> Choice:
+    """The field's first letter chooses it; `ip` gives its own to `id`."""
+    at = 1 if name == "ip" else 0
+    return Choice(key=name[at], label=f"{name[:at]}[{name[at]}]{name[at + 1 :]}", value=name)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown}, …" if len(names) > 3 else shown

@@ -1,0 +1,517 @@
+"""The one list screen: it shows whichever noun the locator names, from that noun's declaration."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.widgets import Input, Static
+
+from tui import registry
+from tui.glance import Glance, Header, Wanted, look
+from tui.locator import ALL, Locator, parse, split_filter
+from tui.screens.acting import ActingScreen
+from tui.screens.panes import preview_pane, tasks_pane
+from tui.verbs import GENERAL, Row, Verb
+from tui.view import Cell
+from tui.widgets.bar import Bar, Prompt
+from tui.widgets.lines import Line
+from tui.widgets.table import RowList
+
+if TYPE_CHECKING:
+    from tui.app import Skydeck
+
+TASKS = 4
+"""Operations in the pane below the list."""
+
+HISTORY = 50
+
+
+class BrowserScreen(ActingScreen):
+    """Keeps a list in step with the store. One loop reads, so that reads never overtake each other."""
+
+    app: Skydeck
+
+    def __init__(self, locator: Locator) -> None:
+        super().__init__()
+        self.locator = locator
+        self.view = registry.VIEWS[locator.kind]
+        self._past: list[Locator] = []
+        self._future: list[Locator] = []
+        self._wake = asyncio.Event()
+        self._generation = 0
+        """Grows with every change of what is asked: an answer to an older question is thrown away."""
+        self._header: Header | None = None
+        self._total = 0
+        self._problem: tuple[str, str] | None = None
+        self._tasks: tuple[Row, ...] = ()
+        self._suggested: list[str] = []
+        self._pick = 0
+        self._before_typing = ""
+        self._arrived = locator.filter
+        """The filter this list was opened with: going back goes past it, and clears any other first."""
+        self.bind_verbs()
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="header")
+        yield Line(id="crumb")
+        yield RowList(now=self.app.seat.now, id="rows")
+        yield Static(id="preview", markup=False)
+        yield Static(id="tasks", markup=False)
+        yield Bar()
+
+    def on_mount(self) -> None:
+        self._show_view()
+        self.rows.focus()
+        self.app.rows_changed.subscribe(self, self._news)
+        self.set_interval(1.0, self._tick)
+        self._follow()
+
+    @property
+    def header(self) -> Header | None:
+        """What was last read of the project."""
+        return self._header
+
+    @property
+    def rows(self) -> RowList:
+        return self.query_one(RowList)
+
+    # ------------------------------------------------------------------ reading
+
+    def _news(self, _: object) -> None:
+        self.rows.pages.spoil()
+        self.look_again()
+
+    def look_again(self) -> None:
+        self._wake.set()
+
+    def acted(self) -> None:
+        self._news(None)
+
+    @on(RowList.Needs)
+    def _needed(self) -> None:
+        self.look_again()
+
+    @work(group="follow", exclusive=True)
+    async def _follow(self) -> None:
+        """Read whenever something changed or came into sight."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self.app.seat.ready:
+                await self._look()
+
+    async def _look(self) -> None:
+        from core.errors import SkydeckError
+
+        rows, generation, kind = self.rows, self._generation, self.locator.kind
+        where, text = split_filter(self.locator.filter)
+        wanted = Wanted(
+            kind=kind,
+            where=where,
+            text=text,
+            sort=self.locator.sort or self.view.sort,
+            pages=() if rows.fresh else tuple(rows.pages.unread(*rows.sight)),
+            cursor=0 if rows.fresh else rows.cursor,
+            cursor_id=None if rows.fresh else rows.cursor_id,
+            top=0 if rows.fresh else rows.top,
+            height=max(rows.height, 50),
+            marks=tuple(rows.marks),
+            empty=self.view.empty,
+            tasks=TASKS,
+        )
+        seat = self.app.seat
+        ctx, listings = seat.ctx, seat.listings
+        try:
+            glance = await seat.read(lambda session: look(session, ctx, listings, wanted))
+        except SkydeckError as bad:
+            if generation == self._generation:
+                self._refused(bad.title, bad.hint)
+            return
+        except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
+            self._refused(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.")
+            self.set_timer(2.0, self.look_again)
+            return
+        if generation == self._generation:
+            self._take(glance, wanted)
+
+    def cannot_open(self, title: str, hint: str) -> None:
+        """The store could not be opened; it is tried again."""
+        self._refused(title, hint)
+
+    def _refused(self, title: str, hint: str) -> None:
+        """The question made no sense, or could not be answered: said in the crumb line, the rows stay."""
+        if (title, hint) != self._problem:
+            self._problem = (title, hint)
+            if not self.query_one(Bar).typing:
+                self.app.tell(title, hint, tone="bad")
+        if not self.rows.pages.count:
+            self.rows.say([[(title, "bad")], [(hint, "")]])
+        self._draw_lines()
+
+    def _take(self, glance: Glance, wanted: Wanted) -> None:
+        self._problem = None
+        self._header, self._total, self._tasks = glance.header, glance.total, glance.tasks
+        rows = self.rows
+        rows.forget_marks(glance.living | (set(rows.marks) - set(wanted.marks)))
+        notice: list[list[Cell]] = [[cell] for cell in glance.notice]
+        if not glance.count and not notice:
+            notice = [[(f"Nothing matches /{self.locator.filter}", "")], [("Esc clears the filter.", "dim")]]
+        rows.say(notice if not glance.count else [])
+        rows.show(glance.count, glance.pages, at=glance.at, asked_for=wanted.cursor_id)
+        self._draw_lines()
+
+    # ------------------------------------------------------------------ drawing
+
+    def _tick(self) -> None:
+        """Ages grow, and the header tells how fresh all is."""
+        self.rows.sync()
+        self.draw_header(self._header)
+        if self.app.seat.ready and self._header and not self._header.engine:
+            self.look_again()
+
+    @on(RowList.Moved)
+    def _moved(self) -> None:
+        if not self.query_one(Bar).typing:
+            self.draw_keys()
+        self._draw_preview()
+
+    @on(RowList.Shaped)
+    def _shaped(self) -> None:
+        self._draw_crumb()
+
+    def on_resize(self) -> None:
+        self.draw_header(self._header)
+        self._draw_lines()
+
+    def _draw_lines(self) -> None:
+        self.draw_header(self._header)
+        self._draw_crumb()
+        self._draw_preview()
+        self.draw_status()
+        if not self.query_one(Bar).typing:
+            self.draw_keys()
+
+    def _draw_crumb(self) -> None:
+        rows, locator = self.rows, self.locator
+        where = "all" if self.app.seat.ready and self.app.seat.ctx.all_projects else ""
+        if self.app.seat.ready and not where:
+            where = self.app.seat.ctx.project_name
+        count = f"{rows.pages.count}/{self._total}" if locator.filter else str(rows.pages.count)
+        left: list[Cell] = [(f"{self.view.title}({where})", "head"), (f" {count}", "")]
+        if locator.filter:
+            left.append((f"   /{locator.filter}", "key"))
+        if rows.marks:
+            left.append((f"   marks:{len(rows.marks)}", "warn"))
+        if self._problem:
+            left.append((f"   {self._problem[0]}", "bad"))
+        order = locator.sort or self.view.sort
+        title = next((c.title for c in self.view.columns if c.key == order.removeprefix("-")), order.removeprefix("-"))
+        right: list[Cell] = [("sort:", "dim"), (f"{title}{'v' if order.startswith('-') else '^'}", "")]
+        layout = rows.layout_now
+        if layout.hidden_left or layout.hidden_right:
+            arrows = f"{'<' * bool(layout.hidden_left)}cols{'>' * bool(layout.hidden_right)}"
+            right.append((f"  {arrows}", "dim"))
+        self.query_one("#crumb", Line).show(left, right)
+
+    def _draw_preview(self) -> None:
+        width = self.size.width
+        row = self.rows.row
+        now = self.app.seat.now()
+        self.query_one("#preview", Static).update(preview_pane(self.view, row, now, width))
+        self.query_one("#tasks", Static).update(tasks_pane(self._tasks, now, width))
+
+    def draw_status(self) -> None:
+        running = self._header.running if self._header else 0
+        blocked = self._header.blocked if self._header else 0
+        errors = self.app.notes.errors
+        right: list[Cell] = [("T:", "dim"), (f"{running} running", "busy" if running else "dim")]
+        if blocked:
+            right.append((f" {blocked} blocked", "bad"))
+        right += [("   M:", "dim"), (f"{errors} error{'s' if errors != 1 else ''}", "bad" if errors else "dim")]
+        self.query_one(Bar).status([(self.locator.show(self.view.aliases[0]), "dim")], right)
+
+    # ------------------------------------------------------------------ where it looks
+
+    def visit(self, locator: Locator, *, remember: bool = True) -> None:
+        """Show another list, filter or order."""
+        if remember and locator != self.locator:
+            self._past = [*self._past[-HISTORY:], self._here()]
+            self._future.clear()
+        if remember or locator.kind != self.locator.kind:
+            self._arrived = locator.filter
+        changed = locator.kind != self.locator.kind
+        self.locator = dataclasses.replace(locator, project="")
+        self.view = registry.VIEWS[locator.kind]
+        if changed:
+            self.bind_verbs()
+            self._show_view()
+        else:
+            self.rows.sort = locator.sort or self.view.sort
+            self.rows.restart()
+        self._generation += 1
+        self._problem = None
+        self.look_again()
+        self._draw_lines()
+
+    def _show_view(self) -> None:
+        sort = self.locator.sort or self.view.sort
+        self.rows.use(self.view.columns, key=self.view.key, label=self.view.name, sort=sort)
+
+    def _here(self) -> Locator:
+        """The present list with its project, so that history leads back to both."""
+        seat = self.app.seat
+        if not seat.ready:
+            return self.locator
+        return dataclasses.replace(self.locator, project=ALL if seat.ctx.all_projects else seat.ctx.project_id)
+
+    @work(group="project", exclusive=True)
+    async def go_to(self, locator: Locator, *, remember: bool = True) -> None:
+        """Visit a locator that may name another project."""
+        from core.errors import SkydeckError
+
+        seat, here = self.app.seat, self._here()
+        elsewhere = locator.project not in ("", here.project)
+        if elsewhere and remember:
+            self._past.append(here)
+        try:
+            if elsewhere and locator.project == ALL:
+                seat.span(True)
+            elif elsewhere:
+                await seat.enter(locator.project.removeprefix("@"))
+        except SkydeckError as bad:
+            self.app.tell(bad.title, bad.hint, tone="bad")
+            return
+        if elsewhere:
+            self.rows.marks.clear()
+        self.visit(locator, remember=remember and not elsewhere)
+
+    # ------------------------------------------------------------------ who verbs mean
+
+    def under_cursor(self) -> Row | None:
+        return self.rows.row
+
+    def marked(self) -> list[Row]:
+        return self.rows.marked_rows()
+
+    def general(self) -> Sequence[Verb]:
+        return (*GENERAL, ESCAPE)
+
+    # ------------------------------------------------------------------ going
+
+    def go_open(self, row: Row | None) -> None:
+        assert row is not None
+        if self.view.enter_action:
+            self.go(self.view.enter_action, row)
+        elif self.view.enter and (locator := self.view.enter(row)):
+            self.go_to(locator)
+        else:
+            self._detail(row, "")
+
+    @on(RowList.Opened)
+    def _opened(self) -> None:
+        self.action_do("open")
+
+    def go_describe(self, row: Row | None) -> None:
+        self._detail(row, "")
+
+    def go_yaml(self, row: Row | None) -> None:
+        self._detail(row, "YAML")
+
+    def go_events(self, row: Row | None) -> None:
+        self._detail(row, "Events")
+
+    def go_log(self, row: Row | None) -> None:
+        self._detail(row, "Log")
+
+    def _detail(self, row: Row | None, tab: str) -> None:
+        assert row is not None
+        from tui.screens.detail import DetailScreen
+
+        self.app.push_screen(DetailScreen(self.view, row, tab))
+
+    def go_enter_project(self, row: Row | None) -> None:
+        """Work in this project, and look at what was looked at before."""
+        assert row is not None
+        before = next((old for old in reversed(self._past) if old.kind != "project"), None)
+        kind = before.kind if before else registry.FIRST
+        self.go_to(Locator(kind=kind, project=row["id"]))
+
+    def go_back(self, row: Row | None) -> None:
+        if self.locator.filter != self._arrived:
+            self.visit(dataclasses.replace(self.locator, filter=self._arrived), remember=False)
+        elif self.rows.marks:
+            self.go_clear_marks(row)
+        elif self._past:
+            self.go_history_back(row)
+        elif self.locator.filter:
+            self.visit(dataclasses.replace(self.locator, filter=""), remember=False)
+        else:
+            self.app.tell("this is the first list", ":q or Ctrl+Q quits", tone="ok")
+
+    def go_history_back(self, row: Row | None) -> None:
+        if self._past:
+            self._future.append(self._here())
+            self.go_to(self._past.pop(), remember=False)
+
+    def go_history_forward(self, row: Row | None) -> None:
+        if self._future:
+            self._past.append(self._here())
+            self.go_to(self._future.pop(), remember=False)
+
+    def go_last(self, row: Row | None) -> None:
+        if self._past:
+            before, here = self._past.pop(), self._here()
+            self._past.append(here)
+            self.go_to(before, remember=False)
+
+    def go_all_projects(self, row: Row | None) -> None:
+        from core.errors import SkydeckError
+
+        try:
+            self.app.seat.span(not self.app.seat.ctx.all_projects)
+        except SkydeckError as bad:
+            self.app.tell(bad.title, bad.hint, tone="bad")
+            return
+        self.rows.marks.clear()
+        self.visit(self.locator, remember=False)
+
+    def go_projects(self, row: Row | None) -> None:
+        self.visit(Locator(kind="project"))
+
+    def go_operations(self, row: Row | None) -> None:
+        self.visit(Locator(kind="operation"))
+
+    def go_mark(self, row: Row | None) -> None:
+        self.rows.toggle_mark()
+        self._draw_crumb()
+
+    @work(group="mark", exclusive=True)
+    async def go_mark_all(self, row: Row | None) -> None:
+        """Everything the filter shows, in sight or not."""
+        from core import listing as lists
+
+        seat, view = self.app.seat, self.view
+        where, text = split_filter(self.locator.filter)
+        ctx, listing, column = seat.ctx, seat.listings[view.kind], view.name
+
+        def read(session: object) -> dict[str, str]:
+            slim = dataclasses.replace(listing, enrich=lambda session, rows: None)
+            rows = lists.page(session, ctx, slim, where=where, text=text)  # type: ignore[arg-type]
+            return {row[view.key]: str(row[column]) for row in rows}
+
+        self.rows.marks = await seat.read(read)
+        self.rows.sync()
+        self._draw_crumb()
+        self.draw_keys()
+
+    def go_clear_marks(self, row: Row | None) -> None:
+        self.rows.marks.clear()
+        self.rows.sync()
+        self._draw_crumb()
+        self.draw_keys()
+
+    def go_sort_left(self, row: Row | None) -> None:
+        self._sort_by(-1)
+
+    def go_sort_right(self, row: Row | None) -> None:
+        self._sort_by(1)
+
+    def _sort_by(self, step: int) -> None:
+        keys = [column.key for column, _ in self.rows.layout_now.columns if column.key]
+        now = (self.locator.sort or self.view.sort).removeprefix("-")
+        at = (keys.index(now) + step) % len(keys) if now in keys else 0
+        self.visit(dataclasses.replace(self.locator, sort=keys[at]), remember=False)
+
+    def go_reverse(self, row: Row | None) -> None:
+        order = self.locator.sort or self.view.sort
+        order = order.removeprefix("-") if order.startswith("-") else f"-{order}"
+        self.visit(dataclasses.replace(self.locator, sort=order), remember=False)
+
+    def go_wide(self, row: Row | None) -> None:
+        self.rows.toggle_wide()
+        self._draw_crumb()
+
+    def go_refresh(self, row: Row | None) -> None:
+        self._news(None)
+
+    # ------------------------------------------------------------------ typing
+
+    def go_command(self, row: Row | None) -> None:
+        self.query_one(Bar).prompt(":", "")
+        self._suggest("")
+
+    def go_filter(self, row: Row | None) -> None:
+        self._before_typing = self.locator.filter
+        self.query_one(Bar).prompt("/", self.locator.filter)
+        columns = " ".join(column.key for column in self.view.columns if column.key)
+        self.query_one(Bar).suggest([("words  !not  col=value: ", "dim"), (columns, "")])
+
+    @on(Input.Changed, "#prompt")
+    def _typed(self, event: Input.Changed) -> None:
+        if self.query_one(Bar).typing == "/":
+            self.visit(dataclasses.replace(self.locator, filter=event.value.strip()), remember=False)
+        elif self.query_one(Bar).typing == ":":
+            self._suggest(event.value)
+
+    def _suggest(self, text: str) -> None:
+        word = text.split(" ", 1)[0]
+        self._suggested = registry.suggest(word)
+        self._pick = 0
+        self._draw_suggestions()
+
+    def _draw_suggestions(self) -> None:
+        cells: list[Cell] = []
+        for place, name in enumerate(self._suggested):
+            cells += [(f" {name} ", "on" if place == self._pick else ""), (" ", "")]
+        self.query_one(Bar).suggest(cells or [("no such list; Esc cancels", "warn")])
+
+    @on(Prompt.Stepped)
+    def _stepped(self, event: Prompt.Stepped) -> None:
+        if self._suggested and self.query_one(Bar).typing == ":":
+            self._pick = (self._pick + event.by) % len(self._suggested)
+            self._draw_suggestions()
+
+    @on(Prompt.Left)
+    def _left(self) -> None:
+        if self.query_one(Bar).typing == "/" and self.locator.filter != self._before_typing:
+            self.visit(dataclasses.replace(self.locator, filter=self._before_typing), remember=False)
+        self._end_typing()
+
+    @on(Input.Submitted, "#prompt")
+    def _entered(self, event: Input.Submitted) -> None:
+        bar = self.query_one(Bar)
+        if bar.typing == "/":
+            self._end_typing()
+            return
+        word, locator = parse(event.value)
+        self._end_typing()
+        # The exact name wins; else what is highlighted.
+        chosen = word if registry.known(word) else (self._suggested[self._pick] if self._suggested else word)
+        if chosen in registry.COMMANDS:
+            self.app.command(chosen)
+        elif (kind := registry.kind_of(chosen)) is not None:
+            self.go_to(dataclasses.replace(locator, kind=kind))
+        elif word:
+            self.app.tell(f"there is no list called {word!r}", "Type : and look at what is offered.", tone="warn")
+
+    def _end_typing(self) -> None:
+        self.query_one(Bar).close_prompt()
+        self.rows.focus()
+        self._draw_lines()
+
+
+ESCAPE = Verb(
+    name="escape",
+    key="escape",
+    label="back",
+    help="Back: clears filter and marks first",
+    needs=GENERAL[0].needs,
+    action="back",
+    footer=False,
+    shown_key="Esc",
+)

@@ -1,0 +1,302 @@
+"""One object: its overview, its console log, what happened to it, and all of it as YAML."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container, VerticalScroll
+from textual.widgets import Static
+
+from tui.screens.acting import ActingScreen
+from tui.screens.panes import rule, task_line
+from tui.text import duration, safe_lines
+from tui.verbs import GENERAL, Row, Verb
+from tui.view import Cell, Lines, Tab, View
+from tui.views.events import changes
+from tui.widgets.bar import Bar
+from tui.widgets.lines import Line, page
+
+if TYPE_CHECKING:
+    from tui.app import Skydeck
+
+LOG_LINES = 1000
+TAIL_LINES = 40
+TAIL_EVERY = 2.0
+"""Seconds between two looks at a console."""
+
+_HERE = ("back", "help", "messages", "menu", "refresh", "operations")
+
+
+def yaml_page(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    """The row as YAML; a block of plain text, so that it can be copied."""
+    import yaml
+
+    text = yaml.safe_dump(_plain(row), sort_keys=False, allow_unicode=True, default_flow_style=False)
+    lines: Lines = []
+    for line in safe_lines(text.rstrip()).split("\n"):
+        name, colon, rest = line.partition(":")
+        known = bool(colon) and not name.lstrip().startswith("- ")
+        lines.append([(name + colon, "key"), (rest, "")] if known else [(line, "")])
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    """Only what YAML knows by itself."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def events_page(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    """Operations and audit events of the object, newest first."""
+    from core import listing as lists
+    from core.lists import LISTINGS
+
+    key = str(row.get("id") or row.get("name"))
+    lines: Lines = []
+    operations = lists.page(session, ctx, LISTINGS["operation"], where={"object_id": key}, limit=50)
+    if operations:
+        lines += [[("Operations", "head")], *(task_line(task, now) for task in operations), [("", "")]]
+    lines.append([("Events", "head")])
+    recorded = lists.page(session, ctx, LISTINGS["event"], where={"object_id": key}, limit=200)
+    if not recorded:
+        lines.append([("  none recorded", "dim")])
+    for event in recorded:
+        lines.append(
+            [
+                (f"  {duration(now - event['at']):>4}  ", "dim"),
+                (f"{event['action']:<24} {event['user_name']:<10} {event['source']:<6} ", ""),
+                (changes(event), "dim"),
+            ]
+        )
+    return lines
+
+
+COMMON = (Tab(title="Events", read=events_page), Tab(title="YAML", read=yaml_page))
+
+
+class DetailScreen(ActingScreen):
+    """Follows its object while open; every key of the list that acts on an object works here too."""
+
+    app: Skydeck
+
+    BINDINGS = [
+        Binding("tab,right", "turn(1)", "next tab", id="detail.next", show=False),
+        Binding("shift+tab,left", "turn(-1)", "tab before", id="detail.before", show=False),
+        Binding("j,down", "scroll(1)", "down", id="detail.down", show=False),
+        Binding("k,up", "scroll(-1)", "up", id="detail.up", show=False),
+        Binding("ctrl+d", "scroll(10)", "half down", id="detail.half_down", show=False),
+        Binding("ctrl+u", "scroll(-10)", "half up", id="detail.half_up", show=False),
+        Binding("ctrl+f,pagedown", "scroll(20)", "page down", id="detail.page_down", show=False),
+        Binding("pageup", "scroll(-20)", "page up", id="detail.page_up", show=False),
+        Binding("g,home", "scroll(-1000000)", "top", id="detail.top", show=False),
+        Binding("G,end", "scroll(1000000)", "bottom", id="detail.bottom", show=False),
+    ]
+
+    def __init__(self, view: View, row: Row, tab: str) -> None:
+        super().__init__()
+        self.view = view
+        self.row = row
+        self.tabs = (*view.tabs, *COMMON)
+        self.tab = next((at for at, one in enumerate(self.tabs) if one.title == tab), 0)
+        self._gone = False
+        self._wake = asyncio.Event()
+        own = self._bindings
+        self.bind_verbs()
+        for key, binding in own:
+            self._bindings.key_to_bindings[key] = [binding]  # this screen's own movement wins
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="header")
+        yield Line(id="crumb")
+        yield Line(id="tabs")
+        with Container(id="pages"):
+            with VerticalScroll(id="page"):
+                yield Static(id="text", markup=False)
+            with VerticalScroll(id="tail"):
+                yield Static(id="tail-text", markup=False)
+        yield Bar()
+
+    def on_mount(self) -> None:
+        self.app.rows_changed.subscribe(self, self._news)
+        self.query_one("#page").focus()
+        self._draw()
+        self._wake.set()
+        self._follow()
+        self._watch_console()
+        self.set_interval(1.0, self._draw)
+
+    # ------------------------------------------------------------------ reading
+
+    def _news(self, _: object) -> None:
+        self._wake.set()
+
+    def acted(self) -> None:
+        self._wake.set()
+
+    @work(group="follow", exclusive=True)
+    async def _follow(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._look()
+
+    async def _look(self) -> None:
+        from core import listing as lists
+        from core.errors import SkydeckError
+
+        seat, tab, view = self.app.seat, self.tabs[self.tab], self.view
+        ctx, listing, key, now = seat.ctx, seat.listings[view.kind], self.row[view.key], seat.now()
+
+        def read(session: Any) -> tuple[Row | None, Lines]:
+            row = lists.one(session, ctx, listing, key)
+            return row, tab.read(session, ctx, row, now) if row is not None and tab.read else []
+
+        try:
+            row, lines = await seat.read(read)
+        except SkydeckError as bad:
+            self.app.tell(bad.title, bad.hint, tone="bad")
+            return
+        except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
+            self.app.tell(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.", tone="bad")
+            return
+        if row is None:
+            if not self._gone:
+                self._gone = True
+                self.app.tell(f"{self.row[view.name]} is gone", "q goes back to the list", tone="warn")
+        else:
+            self.row = row
+            if tab.read and tab is self.tabs[self.tab]:
+                self.query_one("#text", Static).update(page(lines))
+        self._draw()
+
+    # ------------------------------------------------------------------ the console
+
+    @property
+    def _logging(self) -> bool:
+        return self.tabs[self.tab].read is None
+
+    @work(group="console", exclusive=True)
+    async def _watch_console(self) -> None:
+        """The log's tab, or the tail beside the overview, read again every two seconds."""
+        if not self.view.log:
+            return
+        while True:
+            if self._logging or self.tab == 0:
+                await self._read_console(LOG_LINES if self._logging else TAIL_LINES)
+            await asyncio.sleep(TAIL_EVERY)
+
+    async def _read_console(self, lines: int) -> None:
+        from core.errors import SkydeckError
+
+        tab = self.tab
+        try:
+            text = await self.app.seat.console_log(self.row["id"], lines)
+            shown: Lines = [[(line, "")] for line in safe_lines(text.rstrip()).split("\n")]
+            if not text.strip():
+                shown = [[("The console has said nothing yet.", "dim")]]
+        except (SkydeckError, OSError) as bad:
+            title, hint = getattr(bad, "title", str(bad)), getattr(bad, "hint", "")
+            shown = [[("No console: ", "warn"), (title, "")], [(hint, "dim")]]
+        if tab != self.tab or not self.is_mounted:
+            return
+        if self._logging:
+            scroll = self.query_one("#page", VerticalScroll)
+            at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
+            self.query_one("#text", Static).update(page(shown))
+            if at_end:
+                scroll.scroll_end(animate=False)
+        else:
+            width = self.query_one("#tail").size.width
+            title = rule("Console, read-only; o attaches", width)
+            self.query_one("#tail-text", Static).update(page([title, *shown[-max(4, self.size.height - 8) :]]))
+
+    # ------------------------------------------------------------------ drawing
+
+    def _draw(self) -> None:
+        if not self.is_mounted:
+            return
+        self.draw_header(self.app.header)
+        now = self.app.seat.now()
+        crumb: list[Cell] = [(f"{self.view.title} > ", "dim"), (str(self.row[self.view.name]), "head")]
+        for cell in [("gone", "bad")] if self._gone else self.view.headline(self.row, now):
+            crumb += [("   ", ""), cell]
+        self.query_one("#crumb", Line).show(crumb)
+        tabs: list[Cell] = []
+        for at, tab in enumerate(self.tabs):
+            name = f" {at + 1} {tab.title} "
+            tabs += [(name, "on" if at == self.tab else ""), (" ", "")]
+        self.query_one("#tabs", Line).show(tabs, [("Tab, 1-9", "dim")])
+        self.query_one("#tail").display = self.view.log and self.tab == 0
+        self.draw_keys()
+        self.query_one(Bar).status([(f"{self.row.get('id', '')}", "dim")], [("q", "key"), (" back", "dim")])
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    # ------------------------------------------------------------------ moving
+
+    def show_tab(self, at: int) -> None:
+        if 0 <= at < len(self.tabs) and at != self.tab:
+            self.tab = at
+            self.query_one("#text", Static).update(page([[("…", "dim")]]))
+            self.query_one("#page", VerticalScroll).scroll_home(animate=False)
+            self._draw()
+            self._wake.set()
+            self._watch_console()
+
+    def action_turn(self, by: int) -> None:
+        self.show_tab((self.tab + by) % len(self.tabs))
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#page", VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.character and event.character.isdigit():
+            event.stop()
+            self.show_tab(int(event.character) - 1)
+
+    # ------------------------------------------------------------------ verbs
+
+    def under_cursor(self) -> Row | None:
+        return self.row
+
+    def general(self) -> Sequence[Verb]:
+        kept = [verb for verb in GENERAL if verb.name in _HERE]
+        escape = next(verb for verb in kept if verb.name == "back")
+        return (*kept, Verb(**{**escape.__dict__, "name": "escape", "key": "escape", "shown_key": "Esc"}))
+
+    def go_back(self, row: Row | None) -> None:
+        self.dismiss()
+
+    def go_refresh(self, row: Row | None) -> None:
+        self._wake.set()
+
+    def go_operations(self, row: Row | None) -> None:
+        self.dismiss()
+        self.app.browse("operation")
+
+    def _tab_named(self, title: str) -> None:
+        self.show_tab(next((at for at, tab in enumerate(self.tabs) if tab.title == title), self.tab))
+
+    def go_open(self, row: Row | None) -> None:
+        self.show_tab(0)
+
+    def go_describe(self, row: Row | None) -> None:
+        self.show_tab(0)
+
+    def go_yaml(self, row: Row | None) -> None:
+        self._tab_named("YAML")
+
+    def go_events(self, row: Row | None) -> None:
+        self._tab_named("Events")
+
+    def go_log(self, row: Row | None) -> None:
+        self._tab_named("Log")

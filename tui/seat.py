@@ -1,0 +1,149 @@
+"""The app's hold on the cloud: store, configuration and who is asking; every read and write on its own thread.
+
+Opening imports the whole of core, which costs as much as the rest of the start: it happens after the first frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from core.config import Config
+    from core.context import Context
+    from core.store import Store
+
+T = TypeVar("T")
+
+
+class Seat:
+    """One person at one cloud. `store`, `ctx` and `listings` exist once `open` has returned."""
+
+    def __init__(self, *, config: Config | None = None, store: Store | None = None, project: str | None = None) -> None:
+        self._config = config
+        self._store = store
+        self._project = project
+        self._ctx: Context | None = None
+        self.listings: dict[str, Any] = {}
+        # One thread each: reads stay in order, and a write that waits for its turn holds up no read.
+        self._reads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+        self._writes = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+
+    @property
+    def ready(self) -> bool:
+        return self._ctx is not None
+
+    @property
+    def config(self) -> Config:
+        assert self._config is not None
+        return self._config
+
+    @property
+    def store(self) -> Store:
+        assert self._store is not None
+        return self._store
+
+    @property
+    def ctx(self) -> Context:
+        assert self._ctx is not None
+        return self._ctx
+
+    @property
+    def cloud(self) -> str:
+        """What the header calls this cloud: the database's host, or `local`."""
+        _, _, rest = self.config.database_url.partition("://")
+        host = rest.rpartition("@")[2].partition("/")[0].partition(":")[0]
+        return host or "local"
+
+    def now(self) -> int:
+        """Microseconds, by the store's clock."""
+        return self.store.clock.now() if self._store else 0
+
+    async def open(self) -> None:
+        """Import core, open the store, learn who asks. Raises SkydeckError. May be called again after a failure."""
+        await self._in(self._reads, self._open)
+
+    def _open(self) -> None:
+        from core import cloud, config, lists
+
+        self._config = self._config or config.load()
+        self._store = self._store or cloud.open_store(self._config)
+        self.listings = dict(lists.LISTINGS)
+        with self._store.read() as session:
+            self._ctx = cloud.context(session, self._config, source="app", project=self._project)
+
+    async def read(self, query: Callable[[Any], T]) -> T:
+        """`query(session)` on the reading thread. Raises SkydeckError."""
+
+        def reading() -> T:
+            with self.store.read() as session:
+                return query(session)
+
+        return await self._in(self._reads, reading)
+
+    async def write(self, change: Callable[[Any], T]) -> T:
+        """`change(session)` in one transaction on the writing thread. Raises SkydeckError."""
+
+        def writing() -> T:
+            with self.store.write() as session:
+                return change(session)
+
+        return await self._in(self._writes, writing)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Anything else that may wait, on the writing thread."""
+        return await self._in(self._writes, work)
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    def request(self) -> Context:
+        """The context of one more request: its own request id, this project only."""
+        from core.context import request_id
+
+        return dataclasses.replace(self.ctx, request_id=request_id(), all_projects=False)
+
+    def span(self, all_projects: bool) -> None:
+        """Lists of this project, or of all. Raises Forbidden."""
+        from core.identity.policy import authorize
+
+        if all_projects:
+            authorize(self.ctx, "all_projects")
+        self._ctx = dataclasses.replace(self.ctx, all_projects=all_projects)
+
+    async def enter(self, project: str) -> None:
+        """Work in another project from now on. Raises NotFound, Forbidden."""
+
+        def find(session: Any) -> Context:
+            from core import cloud
+
+            return cloud.context(session, self.config, source="app", project=project)
+
+        self._ctx = await self.read(find)
+
+    def engine(self) -> None:
+        """See that an engine runs: start one in the background when none does. Raises SkydeckError."""
+        from core import serve
+
+        serve.ensure(self.config)
+
+    async def attend(self) -> None:
+        """Keep the engine from ending for want of work, as long as it and this task last. Raises Unavailable."""
+        from core import door
+
+        await door.attend(self.config)
+
+    async def console_log(self, instance: str, lines: int) -> str:
+        """The end of a guest's console log. Raises SkydeckError."""
+        from core import door
+
+        ctx = self.request()
+        ticket = await self.write(lambda session: door.ticket(session, ctx, purpose="console_log", instance=instance))
+        return await door.console_log(self.config, ticket, lines)
+
+    def close(self) -> None:
+        self._reads.shutdown(wait=False, cancel_futures=True)
+        self._writes.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,163 @@
+"""What can be done, as records: one `Verb` yields the key, the footer's entry, the action menu's line with the reason
+when it is disabled, the palette's entry and the help.
+
+A verb either goes somewhere (`action`, a method of the screen) or changes something (`run`, called once for every
+object that was under the cursor or marked at the moment of the key press).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+Row = dict[str, Any]
+Reason = tuple[str, str]
+"""Why not, and what to do about it."""
+
+
+class Confirm(StrEnum):
+    """How sure a person has to be."""
+
+    NONE = "none"
+    BAR = "bar"
+    """A question in the bottom line; anything but its keys cancels."""
+    TYPE = "type"
+    """The object's name is typed out."""
+
+
+class Needs(StrEnum):
+    """What a verb is done to."""
+
+    NOTHING = "nothing"
+    OBJECT = "object"
+    """The object under the cursor, marks or not."""
+    OBJECTS = "objects"
+    """The marked objects, else the one under the cursor."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One answer of a question in the bottom line."""
+
+    key: str
+    label: str
+    """As shown, its key in brackets: `[s]oft`."""
+    value: str
+    """What `run` receives."""
+
+
+MANY = 5
+"""More objects than this are deleted only after typing it out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verb:
+    name: str
+    key: str
+    """As Textual names keys: `b`, `S`, `ctrl+r`, `question_mark`."""
+    label: str
+    """One or two words for the footer."""
+    help: str
+    """One line for the menu and the help."""
+    needs: Needs = Needs.OBJECTS
+    confirm: Confirm = Confirm.NONE
+    choices: tuple[Choice, ...] = ()
+    """Answers instead of y/N."""
+    dangerous: bool = False
+    """Takes data or work away: drawn in the colour of danger."""
+    disabled_reason: Callable[[Any, Row], Reason | None] = lambda ctx, row: None
+    """(context, row) to None when it may be done. Pure: called for every object, at every cursor move."""
+    run: Callable[[Any, Any, str, str], object] | None = None
+    """(write session, context, id, chosen value): one transaction per object. Raises SkydeckError."""
+    action: str = ""
+    """The screen's action instead, e.g. `describe`."""
+    done: str = ""
+    """Said when it was accepted: `stopping`."""
+    footer: bool = True
+    shown_key: str = ""
+    """As written in the footer, when `key` is a word."""
+
+    @property
+    def symbol(self) -> str:
+        return self.shown_key or self.key
+
+    def tier(self, count: int) -> Confirm:
+        """The confirmation for this many objects: many at once are typed out."""
+        return Confirm.TYPE if self.confirm is Confirm.BAR and self.dangerous and count > MANY else self.confirm
+
+
+def binding_id(kind: str, verb: Verb) -> str:
+    """The stable name by which a keymap may move the verb to another key."""
+    return f"{kind}.{verb.name}"
+
+
+def reason(verb: Verb, ctx: Any, row: Row | None) -> Reason | None:
+    """Why the verb cannot be done to the row now; None when it can."""
+    if row is None:
+        return None if verb.needs is Needs.NOTHING else ("nothing is selected", "Move to a row first.")
+    return None if verb.needs is Needs.NOTHING else verb.disabled_reason(ctx, row)
+
+
+OPEN = Verb(name="open", key="enter", shown_key="ent", label="open", help="Open it", needs=Needs.OBJECT, action="open")
+DESCRIBE = Verb(
+    name="describe",
+    key="d",
+    label="desc",
+    help="Everything about it",
+    needs=Needs.OBJECT,
+    action="describe",
+)
+YAML = Verb(
+    name="yaml", key="y", label="yaml", help="The whole object as YAML", needs=Needs.OBJECT, action="yaml", footer=False
+)
+EVENTS = Verb(
+    name="events",
+    key="v",
+    label="events",
+    help="Its operations and events",
+    needs=Needs.OBJECT,
+    action="events",
+    footer=False,
+)
+COPY = Verb(
+    name="copy",
+    key="c",
+    label="copy",
+    help="Copy id, name or address to the clipboard (OSC 52)",
+    needs=Needs.OBJECT,
+    action="copy",
+    footer=False,
+)
+NEW = Verb(name="new", key="n", label="new", help="Make a new one", needs=Needs.NOTHING, action="new")
+
+LOOKING = (OPEN, DESCRIBE, YAML, EVENTS, COPY)
+"""What every noun's rows can be asked."""
+
+GENERAL: tuple[Verb, ...] = tuple(
+    Verb(name=name, key=key, shown_key=shown, label=name, help=text, needs=Needs.NOTHING, action=name, footer=False)
+    for name, key, shown, text in (
+        ("command", "colon", ":", "Go: :i web /err sort=-created_at; :q quits"),
+        ("filter", "slash", "/", "Filter as you type; status=error, status=!active, !text"),
+        ("back", "q", "q", "Back"),
+        ("history_back", "left_square_bracket", "[", "The list before"),
+        ("history_forward", "right_square_bracket", "]", "The list after"),
+        ("last", "minus", "-", "The last list, and back again"),
+        ("all_projects", "0", "0", "All projects, or only yours"),
+        ("projects", "P", "P", "Choose the project to work in"),
+        ("mark", "space", "Space", "Mark, and step down"),
+        ("mark_all", "asterisk", "*", "Mark everything the filter shows"),
+        ("clear_marks", "backslash", "\\", "Clear the marks"),
+        ("sort_left", "less_than_sign", "<", "Sort by the column to the left"),
+        ("sort_right", "greater_than_sign", ">", "Sort by the column to the right"),
+        ("reverse", "comma", ",", "Reverse the order"),
+        ("wide", "w", "w", "All columns; ← → scroll them"),
+        ("refresh", "ctrl+r", "Ctrl+R", "Read again now"),
+        ("menu", "a", "a", "All actions, with their keys and why they are disabled"),
+        ("operations", "T", "T", "Operations"),
+        ("messages", "M", "M", "Messages so far"),
+        ("help", "question_mark", "?", "This help"),
+    )
+)
+"""What the browser does whatever it shows."""

@@ -1,0 +1,122 @@
+"""How a noun is shown: a declaration per noun, read by the one browser, the one detail page and the one form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tui.locator import Locator
+from tui.verbs import Row, Verb
+
+Cell = tuple[str, str]
+"""(text, tone). Tones: "" ok busy bad off dim warn head."""
+
+Lines = list[list[Cell]]
+"""A page of text: each line is its cells, side by side."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a list. The first of a view is frozen while the others scroll."""
+
+    title: str
+    key: str = ""
+    """The listing's column: what it sorts by, and its text when there is no `cell`. Empty: cannot be sorted."""
+    width: int
+    """Cells at least."""
+    grow: int = 0
+    """Cells it may take beyond its width when there is room."""
+    cell: Callable[[Row, int], Cell] | None = None
+    """(row, now in microseconds) to what is shown."""
+    wide: bool = False
+    """Shown when the terminal has room for it, or on `w`."""
+    right: bool = False
+    """Aligned to the right: numbers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tab:
+    """A page of an object's detail."""
+
+    title: str
+    read: Callable[[Any, Any, Row, int], Lines] | None = None
+    """(read session, context, row, now) to the page's lines. None: the console log, which is the screen's own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+    """One line of a form."""
+
+    name: str
+    label: str
+    choices: bool = False
+    """Chosen from what `Form.load` gives, instead of typed."""
+    hint: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What a form opens with."""
+
+    values: dict[str, str]
+    choices: dict[str, list[tuple[str, str]]] = dataclasses.field(default_factory=dict)
+    """Field to [(value, as shown)…]."""
+    problem: tuple[str, str] | None = None
+    """Why it cannot be filled in at all, and the next act: no host, no image."""
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What `Form.preview` needs, e.g. quotas."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    title: str
+    fields: tuple[Field, ...]
+    load: Callable[[Any, Any, Row | None], Loaded]
+    """(read session, context, the row under the cursor) to the form's start."""
+    submit: Callable[[Any, Any, Any, dict[str, str]], str]
+    """(store, config, context, values) to what was done, in words. Raises SkydeckError."""
+    preview: Callable[[Loaded, dict[str, str]], Lines] = lambda loaded, values: []
+    """What this would mean: quota after, the equivalent command."""
+    then: Locator | None = None
+    """Where to look after it was accepted."""
+
+
+def _no_lines(row: Row, now: int) -> Lines:
+    return []
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """A noun, as the app shows it."""
+
+    kind: str
+    """A key of core.lists.LISTINGS."""
+    title: str
+    aliases: tuple[str, ...]
+    """Words for `:`; the first is the shortest and is what locators show."""
+    columns: tuple[Column, ...]
+    verbs: tuple[Verb, ...] = ()
+    """Beyond those every noun has."""
+    form: Form | None = None
+    cannot_new: tuple[str, str] | None = None
+    """Why there is no form, and how it is done instead."""
+    tabs: tuple[Tab, ...] = ()
+    """Before Events and YAML, which every noun has."""
+    preview: Callable[[Row, int], Lines] = _no_lines
+    empty: Callable[[Any, Any], Sequence[Cell]] = lambda session, ctx: [("Nothing here.", "dim")]
+    """(read session, context) to the lines an empty list shows: they name the next key."""
+    enter: Callable[[Row], Locator | None] | None = None
+    """Where Enter leads; None: the detail page."""
+    enter_action: str = ""
+    """An action of the browser for Enter instead."""
+    headline: Callable[[Row, int], list[Cell]] = lambda row, now: []
+    """The detail page's title line, after the name."""
+    key: str = "id"
+    name: str = "name"
+    sort: str = "name"
+    """The listing's usual order, to show and to start from."""
+    log: bool = False
+    """Whether its objects have a console."""
+    copies: tuple[str, ...] = ("id", "name")
+    """Columns `c` offers."""

@@ -1,0 +1,133 @@
+"""Hosts: hypervisors, what they have and what is claimed of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui.locator import ALL, Locator
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Row, Verb
+from tui.view import Cell, Column, Lines, Tab, View
+from tui.views.cells import aged, compact, facts, plain
+from tui.views.policy import needs_role
+
+ADD = (
+    "a host is added by a command, which checks and prepares it",
+    "skydeck host add local   or: skydeck host add root@ADDRESS",
+)
+
+
+def state(row: Row, now: int) -> Cell:
+    if row["state"] != "up":
+        return "! down", "bad"
+    return ("+ up", "ok") if row["enabled"] else ("= off", "warn")
+
+
+def _claimed(resource: str, scale: int = 0) -> Any:
+    def cell(row: Row, now: int) -> Cell:
+        used, cap = row[f"{resource}_used"], row[f"{resource}_cap"]
+        tone = "bad" if cap and used >= cap else "warn" if cap and used >= cap * 0.8 else ""
+        return (f"{compact(used << scale)}/{compact(cap << scale)}" if scale else f"{used}/{cap}"), tone
+
+    return cell
+
+
+def _why(row: Row, now: int) -> Cell:
+    if row["state"] != "up":
+        return row["state_reason"], "bad"
+    return (row["disabled_reason"] or "disabled", "warn") if not row["enabled"] else (row["accel"], "dim")
+
+
+def _toggle(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.hosts import hosts
+
+    host = hosts.find(session, ctx, id)
+    return hosts.update_host(
+        session, ctx, id, enabled=not host.enabled, disabled_reason=f"by {ctx.user_name} in the app"
+    )
+
+
+def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    lines: Lines = [[("! ", "bad"), (row["state_reason"], "bad")], [("", "")]] if row["state"] != "up" else []
+    lines += facts(
+        [
+            ("address", f"{row['ssh_user']}@{row['address']}:{row['port']}" if row["address"] else "this machine"),
+            ("zone", row["availability_zone"]),
+            ("cpu", f"{row['arch']} {row['cpu_model']}"),
+            ("load", f"{row['load1']:.2f}"),
+            ("running", f"{row['running']} guests"),
+            ("instances", row["instances"]),
+        ],
+        columns=2,
+    )
+    lines += facts([("accel", row["accel"])])
+    lines += [[("", "")], [(f"{'':<12} {'HAS':>8} {'CLAIMED':>8} {'MAY BE':>8} {'FREE NOW':>9}", "head")]]
+    for label, key, scale, free in (
+        ("vCPUs", "vcpus", 0, None),
+        ("RAM", "ram_mb", 20, "ram_free_mb"),
+        ("disk", "disk_gb", 30, "disk_free_gb"),
+    ):
+        has, used, cap = (
+            compact(row[name] << scale) if scale else str(row[name]) for name in (key, f"{key}_used", f"{key}_cap")
+        )
+        now_free = compact(row[free] << scale) if free else "-"
+        lines.append([(f"{label:<12} {has:>8} {used:>8} {cap:>8} {now_free:>9}", "")])
+    return [*lines, [("", "")], *facts(sorted((row["versions"] or {}).items()), columns=2)]
+
+
+def preview(row: Row, now: int) -> Lines:
+    machine = f"{row['address'] or 'this machine'}   {row['arch']} {row['cpu_model']}"
+    return [
+        [(f"{machine}   load {row['load1']:.2f}   {row['running']} running", "")],
+        [(row["accel"], "dim") if row["state"] == "up" else (row["state_reason"], "bad")],
+    ]
+
+
+VIEW = View(
+    kind="host",
+    title="Hosts",
+    aliases=("hv", "host", "hypervisor"),
+    columns=(
+        Column(title="NAME", key="name", width=14, grow=14),
+        Column(title="STATE", key="state", width=7, cell=state),
+        Column(title="VMS", key="instances", width=4, right=True),
+        Column(title="VCPU", key="vcpus_used", width=7, cell=_claimed("vcpus"), right=True),
+        Column(title="RAM", key="ram_mb_used", width=10, cell=_claimed("ram_mb", 20), right=True),
+        Column(title="DISK", key="disk_gb_used", width=10, cell=_claimed("disk_gb", 30), right=True),
+        Column(title="ZONE", key="availability_zone", width=6, wide=True),
+        Column(title="ADDRESS", key="address", width=18, cell=plain("address"), wide=True),
+        Column(
+            title="LOAD", key="load1", width=5, cell=lambda row, now: (f"{row['load1']:.1f}", ""), wide=True, right=True
+        ),
+        Column(title="NOTE", width=12, grow=40, cell=_why),
+        Column(title="SEEN", key="seen_at", width=4, cell=aged("seen_at"), right=True),
+    ),
+    verbs=(
+        OPEN,
+        DESCRIBE,
+        Verb(
+            name="cordon",
+            key="U",
+            label="cordon",
+            help="Take no more instances, or take them again",
+            confirm=Confirm.BAR,
+            disabled_reason=needs_role("host:manage"),
+            run=_toggle,
+            done="changed",
+        ),
+        NEW,
+        EVENTS,
+        YAML,
+        COPY,
+    ),
+    cannot_new=ADD,
+    tabs=(Tab(title="Overview", read=overview),),
+    preview=preview,
+    empty=lambda session, ctx: [
+        ("No hosts yet.", "head"),
+        ("This machine: skydeck host add local", ""),
+        ("Another:      skydeck host add root@ADDRESS", ""),
+    ],
+    enter=lambda row: Locator(kind="instance", project=ALL, filter=f"host={row['name']}"),
+    headline=lambda row, now: [(row["id"][:8], "dim"), state(row, now), (row["address"] or "this machine", "")],
+    copies=("id", "name", "address"),
+)

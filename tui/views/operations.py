@@ -1,0 +1,146 @@
+"""Operations: what was accepted, how far it is, and why it stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui.text import duration
+from tui.verbs import COPY, DESCRIBE, EVENTS, OPEN, YAML, Confirm, Reason, Row, Verb
+from tui.view import Cell, Column, Lines, Tab, View
+from tui.views.cells import aged, facts, plain, short
+from tui.views.funnel import funnel_lines
+from tui.views.policy import needs_role
+
+STATES: dict[str, tuple[str, str]] = {
+    "ready": (".", "dim"),
+    "running": ("~", "busy"),
+    "succeeded": ("+", "ok"),
+    "failed": ("!", "bad"),
+    "cancelled": ("x", "off"),
+    "blocked": ("#", "bad"),
+}
+
+
+def state(row: Row, now: int) -> Cell:
+    glyph, tone = STATES.get(row["state"], ("?", ""))
+    progress = f" {row['progress']}%" if row["state"] == "running" else ""
+    return f"{glyph} {row['state']}{progress}", tone
+
+
+def _note(row: Row, now: int) -> Cell:
+    if row["error"]:
+        return row["error"].get("title", ""), "bad" if row["state"] in ("failed", "blocked") else "warn"
+    return (row["step"], "") if row["state"] in ("running", "ready") else ("", "")
+
+
+def _took(row: Row, now: int) -> Cell:
+    start = row["started_at"] or row["created_at"]
+    return duration((row["ended_at"] or now) - start), ""
+
+
+def _cancel(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.operations import operations
+
+    return operations.cancel(session, ctx, id)
+
+
+def _retry(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.operations import operations
+
+    return operations.retry(session, ctx, id)
+
+
+def _open(ctx: Any, row: Row) -> Reason | None:
+    if row["state"] not in ("ready", "running", "blocked"):
+        return f"it has {row['state']} already", "Nothing is left to cancel."
+    return needs_role("operation:manage")(ctx, row)
+
+
+def _retriable(ctx: Any, row: Row) -> Reason | None:
+    if row["state"] not in ("ready", "blocked"):
+        again = "A failed one was undone: ask for the verb again." if row["state"] == "failed" else ""
+        return f"it is {row['state']}", again
+    return needs_role("operation:manage")(ctx, row)
+
+
+def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    """What happened, and for a placement the funnel."""
+    from core.operations import operations
+
+    found = operations.find(session, ctx, row["id"])
+    error = found.error or {}
+    lines: Lines = []
+    if error:
+        lines += [[("! ", "bad"), (error.get("title", ""), "bad")], [(f"  {error.get('hint', '')}", "")], [("", "")]]
+    lines += facts(
+        [
+            ("state", f"{found.state} {found.progress}%"),
+            ("step", found.step),
+            ("attempt", found.attempt),
+            ("who", f"{found.user_name} by {found.source}"),
+            ("accepted", f"{duration(now - found.created_at)} ago"),
+            ("took", _took(row, now)[0]),
+            ("host", row["host"]),
+            ("cancel", "asked for" if found.cancel else "no"),
+        ],
+        columns=2,
+    )
+    lines += facts([("request", found.request_id), ("object", f"{found.object_kind} {found.object_id}")])
+    why = funnel_lines(error.get("funnel") or found.data.get("funnel") or {})
+    return [*lines, [("", "")], [("Placement", "head")], *why] if why else lines
+
+
+VIEW = View(
+    kind="operation",
+    title="Operations",
+    aliases=("op", "tk", "task", "tasks"),
+    columns=(
+        Column(title="TARGET", key="object_name", width=16, grow=14),
+        Column(title="OPERATION", key="kind", width=18, grow=6),
+        Column(title="STATE", key="state", width=13, cell=state),
+        Column(title="NOTE", width=12, grow=60, cell=_note),
+        Column(title="HOST", key="host", width=8, cell=plain("host"), wide=True),
+        Column(title="WHO", key="user_name", width=8, wide=True),
+        Column(title="ID", key="id", width=8, cell=short("id"), wide=True),
+        Column(title="TOOK", width=4, cell=_took, right=True),
+        Column(title="AGE", key="seq", width=4, cell=aged("created_at"), right=True),
+    ),
+    verbs=(
+        Verb(**{**OPEN.__dict__, "label": "why", "help": "What happened, and why"}),
+        DESCRIBE,
+        Verb(
+            name="retry",
+            key="r",
+            label="retry",
+            help="Try again now",
+            disabled_reason=_retriable,
+            run=_retry,
+            done="trying again",
+        ),
+        Verb(
+            name="cancel",
+            key="X",
+            label="cancel",
+            help="Cancel; what it made is undone",
+            confirm=Confirm.BAR,
+            dangerous=True,
+            disabled_reason=_open,
+            run=_cancel,
+            done="cancelling",
+        ),
+        EVENTS,
+        YAML,
+        COPY,
+    ),
+    cannot_new=("operations come of verbs", "For example n in :instances."),
+    tabs=(Tab(title="Overview", read=overview),),
+    preview=lambda row, now: [
+        [state(row, now), (f"   {row['step']}   attempt {row['attempt']}   by {row['user_name']}", "")],
+        [_note(row, now), (f"   {(row['error'] or {}).get('hint', '')}", "")],
+    ],
+    empty=lambda session, ctx: [("No operations yet.", "head"), ("Whatever is asked for appears here.", "dim")],
+    headline=lambda row, now: [(row["kind"], ""), state(row, now)],
+    name="object_name",
+    sort="-seq",
+    copies=("id", "request_id"),
+)

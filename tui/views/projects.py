@@ -1,0 +1,88 @@
+"""Projects: what owns everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb
+from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
+from tui.views.cells import facts, plain, yes_no
+from tui.views.policy import needs_role
+
+
+def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.identity import projects
+
+    return projects.delete(session, ctx, id)
+
+
+def _deletable(ctx: Any, row: Row) -> Reason | None:
+    refused = needs_role("project:delete")(ctx, row)
+    if refused is None and row.get("id") == ctx.project_id:
+        return "this is the project you work in", "Enter another one first."
+    if refused is None and row.get("instances"):
+        return f"project {row['name']} still has {row['instances']} instances", "Delete its instances first."
+    return refused
+
+
+def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
+    from core.identity import projects
+
+    with store.write() as session:
+        made = projects.create(session, ctx, name=values["name"].strip(), description=values["description"].strip())
+    return f"project {made.name} made; Enter works in it"
+
+
+def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    from core.identity import quotas
+
+    lines = facts([("enabled", "yes" if row["enabled"] else "no"), ("about", row["description"]), ("id", row["id"])])
+    lines += [[("", "")], [(f"{'QUOTA':<30} {'USED':>8} {'LIMIT':>14}", "head")]]
+    for usage in quotas.show(session, ctx, row["id"]):
+        limit = "unlimited" if usage.limit == quotas.UNLIMITED else str(usage.limit)
+        full = usage.used is not None and 0 <= usage.limit <= usage.used
+        used = "-" if usage.used is None else str(usage.used)
+        lines.append([(f"{usage.resource:<30} {used:>8} {limit:>14}", "warn" if full else "")])
+    return lines
+
+
+VIEW = View(
+    kind="project",
+    title="Projects",
+    aliases=("p", "project"),
+    columns=(
+        Column(title="NAME", key="name", width=20, grow=14),
+        Column(title="INST", key="instances", width=5, right=True),
+        Column(title="ENABLED", key="enabled", width=7, cell=yes_no("enabled")),
+        Column(title="DESCRIPTION", key="description", width=24, grow=40, cell=plain("description")),
+        Column(title="ID", key="id", width=32, wide=True),
+    ),
+    verbs=(
+        Verb(**{**OPEN.__dict__, "label": "switch", "help": "Work in this project"}),
+        DESCRIBE,
+        NEW,
+        Verb(
+            name="delete",
+            key="X",
+            label="del",
+            help="Delete the project; it must own nothing",
+            confirm=Confirm.TYPE,
+            dangerous=True,
+            disabled_reason=_deletable,
+            run=_delete,
+            done="deleted",
+        ),
+        EVENTS,
+        YAML,
+        COPY,
+    ),
+    form=Form(
+        title="New project",
+        fields=(Field(name="name", label="name"), Field(name="description", label="about")),
+        load=lambda session, ctx, row: Loaded(values={"name": "", "description": ""}),
+        submit=_submit,
+    ),
+    tabs=(Tab(title="Overview", read=overview),),
+    preview=lambda row, now: [[(f"{row['instances']} instances   {row['description']}", "")], [(row["id"], "dim")]],
+    enter_action="enter_project",
+)

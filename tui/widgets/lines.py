@@ -1,0 +1,80 @@
+"""One-line widgets and the drawing of cells: the edge where every text becomes safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+from textual.widget import Widget
+
+from tui.text import safe
+from tui.view import Cell, Lines
+
+TONES = {
+    "": "",
+    "ok": "green",
+    "busy": "cyan",
+    "bad": "bold red",
+    "warn": "yellow",
+    "off": "bright_black",
+    "dim": "bright_black",
+    "head": "bold",
+    "key": "bold cyan",
+    "alarm": "bold reverse red",
+    "ask": "bold reverse yellow",
+    "on": "bold reverse",
+}
+"""Tone to style. ANSI names, so that a terminal's own palette is honoured."""
+
+
+def drawn(cells: Iterable[Cell]) -> Text:
+    """Cells side by side, safe to draw."""
+    text = Text(no_wrap=True, end="")
+    for content, tone in cells:
+        text.append(safe(content), TONES[tone])
+    return text
+
+
+def page(lines: Lines) -> Text:
+    """Lines below each other."""
+    return Text("\n").join([drawn(line) for line in lines])
+
+
+def fit(text: str, width: int) -> str:
+    """Exactly `width` cells: padded, or cut with an ellipsis."""
+    if text.isascii():
+        return text.ljust(width) if len(text) <= width else text[: max(0, width - 1)] + "…" * (width > 0)
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    return set_cell_size(text, max(0, width - 1)) + "…" * (width > 0)
+
+
+class Line(Widget):
+    """One line: something on the left, something on the right; the left gives way."""
+
+    DEFAULT_CSS = "Line { height: 1; width: 1fr; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._left: list[Cell] = []
+        self._right: list[Cell] = []
+
+    def show(self, left: Iterable[Cell], right: Iterable[Cell] = ()) -> None:
+        """Draw these from now on; nothing happens when they are drawn already."""
+        new = list(left), list(right)
+        if new != (self._left, self._right):
+            self._left, self._right = new
+            self.refresh()
+
+    def render(self) -> Text:
+        width = self.size.width
+        right = drawn(self._right)
+        left = drawn(self._left)
+        room = max(0, width - right.cell_len - (1 if self._right else 0))
+        left.truncate(room, overflow="ellipsis", pad=True)
+        if self._right:
+            left.append(" ")
+        left.append_text(right)
+        left.truncate(width)
+        return left
