@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_
+from sqlalchemy import JSON, Column, ColumnElement, Select, and_, false, func, literal, or_
 from sqlmodel import Session
 
 from core.context import Context
@@ -24,6 +24,9 @@ Row = dict[str, Any]
 
 _MOST_VARIABLES = 500
 """Values of one IN list: databases limit them."""
+
+_NUMBER = re.compile(r"-?\d{1,18}")
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,13 +67,11 @@ def page(
     """The `limit` rows after the one whose key is `marker`. Raises Invalid for an unknown column or marker."""
     query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
     if marker is not None:
-        found = session.execute(query.where(listing.columns[listing.key] == marker)).mappings().first()
+        found = session.execute(query.where(_keyed(listing, marker))).mappings().first()
         if found is None:
             raise Invalid(f"marker {marker!r} is not in this list", hint="Use the last id of the page before.")
         query = query.where(_after(listing, order, found))
-    for column, descending in order:
-        expression = listing.columns[column]
-        query = query.order_by(expression.desc() if descending else expression.asc())
+    query = _ordered(listing, query, order)
     if limit is not None:
         query = query.limit(limit)
     return _rows(session, listing, query)
@@ -89,9 +90,7 @@ def window(
 ) -> list[Row]:
     """Rows by position, for a screen that scrolls."""
     query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
-    for column, descending in order:
-        expression = listing.columns[column]
-        query = query.order_by(expression.desc() if descending else expression.asc())
+    query = _ordered(listing, query, order)
     return _rows(session, listing, query.offset(offset).limit(limit))
 
 
@@ -106,9 +105,7 @@ def keys(
 ) -> list[str]:
     """Every key in order: what marks and the cursor stand on."""
     query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
-    for column, descending in order:
-        expression = listing.columns[column]
-        query = query.order_by(expression.desc() if descending else expression.asc())
+    query = _ordered(listing, query, order)
     query = query.with_only_columns(listing.columns[listing.key], maintain_column_froms=True)
     return list(session.execute(query).scalars())
 
@@ -125,7 +122,7 @@ def position(
 ) -> int | None:
     """Where a row stands in the order, counted from 0; None when it is not in the list. A screen's cursor asks this."""
     query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
-    found = session.execute(query.where(listing.columns[listing.key] == key)).mappings().first()
+    found = session.execute(query.where(_keyed(listing, key))).mappings().first()
     if found is None:
         return None
     before = query.where(_after(listing, [(name, not descending) for name, descending in order], found))
@@ -140,7 +137,8 @@ def present(session: Session, ctx: Context, listing: Listing, wanted: Sequence[s
     only = query.with_only_columns(column, maintain_column_froms=True)
     found: set[str] = set()
     for start in range(0, len(wanted), _MOST_VARIABLES):
-        found.update(session.execute(only.where(column.in_(wanted[start : start + _MOST_VARIABLES]))).scalars())
+        some = [_key(listing, key) for key in wanted[start : start + _MOST_VARIABLES]]
+        found.update(session.execute(only.where(column.in_([key for key in some if key is not None]))).scalars())
     return found
 
 
@@ -155,7 +153,7 @@ def count(
 def one(session: Session, ctx: Context, listing: Listing, key: str) -> Row | None:
     """A single row by key; None when it is gone or not the caller's to see."""
     query, _ = _query(ctx, listing, sort=None, where={}, text="")
-    rows = _rows(session, listing, query.where(listing.columns[listing.key] == key))
+    rows = _rows(session, listing, query.where(_keyed(listing, key)))
     return rows[0] if rows else None
 
 
@@ -189,21 +187,52 @@ def _column(listing: Listing, name: str) -> Any:
     return expression
 
 
+def _comparable(listing: Listing, name: str) -> Any:
+    expression = _column(listing, name)
+    if isinstance(expression.type, JSON):
+        raise Invalid(f"{listing.kind} lists can be neither sorted nor filtered by {name}", hint="It is a structure.")
+    return expression
+
+
+def _is_nullable(expression: Any) -> bool:
+    """Of a table's own column; what a listing computes is never empty."""
+    column = getattr(expression, "expression", None)
+    return isinstance(column, Column) and bool(column.nullable)
+
+
+def _key(listing: Listing, text: str) -> Any:
+    """A key as its column has it; None when it can be none."""
+    if listing.columns[listing.key].type.python_type is not int:
+        return text
+    return int(text) if _NUMBER.fullmatch(str(text)) else None
+
+
+def _keyed(listing: Listing, text: str) -> ColumnElement[bool]:
+    key = _key(listing, text)
+    return false() if key is None else listing.columns[listing.key] == key
+
+
 def _matches(listing: Listing, column: str, wanted: str) -> ColumnElement[bool]:
-    """`value`, `!value`; numbers compare as numbers, words without regard to case."""
-    expression = _column(listing, column)
+    """`value`, `!value`; numbers compare as numbers, words without regard to case; an empty word is what is not set."""
+    expression = _comparable(listing, column)
     negated = wanted.startswith("!")
-    value: Any = wanted.removeprefix("!")
-    kind = getattr(expression.type, "python_type", str)
+    value = wanted.removeprefix("!")
+    kind = expression.type.python_type
+    same: Any
     if kind is bool:
-        value = value.lower() in ("true", "yes", "1")
-        same = expression == value
+        if value.lower() not in _WORDS:
+            raise Invalid(f"{column} is true or false, {value!r} is not")
+        same = expression == _WORDS[value.lower()]
     elif kind is int:
-        if not re.fullmatch(r"-?\d+", value):
+        if not _NUMBER.fullmatch(value):
             raise Invalid(f"{column} is a number, {value!r} is not")
         same = expression == int(value)
     else:
         same = func.lower(expression) == value.lower()
+    if _is_nullable(expression):
+        # Without this, what is not set would be neither equal nor unequal.
+        same = or_(same, expression.is_(None)) if not value else and_(same, expression.is_not(None))
+        return ~func.coalesce(same, false()) if negated else same
     return ~same if negated else same
 
 
@@ -221,19 +250,42 @@ def _order(listing: Listing, sort: str) -> list[tuple[str, bool]]:
         name, _, direction = part.strip().partition(":")
         descending = name.startswith("-") or direction == "desc"
         name = name.removeprefix("-")
-        _column(listing, name)
+        _comparable(listing, name)
         order.append((name, descending))
     if listing.key not in [name for name, _ in order]:
         order.append((listing.key, order[-1][1]))
     return order
 
 
+def _ordered(listing: Listing, query: Select[Any], order: Sequence[tuple[str, bool]]) -> Select[Any]:
+    """What is not set comes before everything else, on every database."""
+    for name, descending in order:
+        expression = listing.columns[name]
+        term = expression.desc() if descending else expression.asc()
+        if _is_nullable(expression):
+            term = term.nulls_last() if descending else term.nulls_first()
+        query = query.order_by(term)
+    return query
+
+
 def _after(listing: Listing, order: Sequence[tuple[str, bool]], row: Any) -> ColumnElement[bool]:
     """Rows that come after `row`: lexicographic comparison, written out because directions may differ."""
     clauses = []
     for index, (name, descending) in enumerate(order):
-        equal = [listing.columns[earlier] == row[earlier] for earlier, _ in order[:index]]
-        expression = listing.columns[name]
-        beyond = expression < row[name] if descending else expression > row[name]
-        clauses.append(and_(*equal, beyond))
-    return or_(*clauses)
+        equal = [listing.columns[earlier].is_not_distinct_from(row[earlier]) for earlier, _ in order[:index]]
+        clauses.append(and_(*equal, _beyond(listing.columns[name], row[name], descending=descending)))
+    name, descending = order[0]
+    first = listing.columns[name]
+    if _is_nullable(first):
+        return or_(*clauses)
+    # Says nothing new, but is what an index can begin at.
+    value = literal(row[name], first.type)
+    return and_(first <= value if descending else first >= value, or_(*clauses))
+
+
+def _beyond(expression: Any, value: Any, *, descending: bool) -> ColumnElement[bool]:
+    if value is None:
+        return false() if descending else expression.is_not(None)
+    bound = literal(value, expression.type)
+    beyond: ColumnElement[bool] = expression < bound if descending else expression > bound
+    return or_(beyond, expression.is_(None)) if descending and _is_nullable(expression) else beyond
