@@ -16,6 +16,8 @@ from tests.core import postgres as pg
 from tests.core.postgres import Postgres
 from tests.core.world import World
 
+KINDS = ("sqlite", "postgresql")
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
@@ -46,14 +48,18 @@ def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFacto
     return name
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh cloud's database."""
+def fresh_database(request: pytest.FixtureRequest, home: Path) -> str:
+    """The URL of a new cloud's database of the kind that `request.param` names."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "skydeck.db")
-        return f"sqlite:///{tmp_path / 'skydeck.db'}"
+        shutil.copy(request.getfixturevalue("sqlite_template"), home / "skydeck.db")
+        return f"sqlite:///{home / 'skydeck.db'}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.url(server.create(template=request.getfixturevalue("postgres_template")))
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return fresh_database(request, tmp_path)
 
 
 @pytest.fixture
