@@ -21,7 +21,8 @@ def main() -> int:
     if COMPLETING not in os.environ and (not arguments or arguments[0].startswith(LOCATOR)):
         from tui.app import run
 
-        return run(" ".join(arguments)) or 0
+        run(" ".join(arguments) or None)
+        return 0
     from tui.cli.root import main as command
 
     return command(arguments)

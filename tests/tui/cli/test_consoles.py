@@ -118,13 +118,13 @@ def test_attach_is_raw_and_ctrl_bracket_leaves(server: Cli, door: Serve) -> None
     assert typed == [b"\x03", b"root"]
 
 
-def test_a_console_that_ends_is_told(server: Cli, door: Serve) -> None:
-    door(lambda request, caller: caller.sendall(json.dumps({"ok": True}).encode() + b"\nbye"))
+def test_a_console_that_is_forbidden_is_told_before_the_terminal_is_changed(server: Cli, door: Serve) -> None:
+    server.set_instance("web", launched_at=None)
     terminal = pexpect.spawn(
         sys.executable, ["-m", "tui", "console", "attach", "web"], env=os.environ | {"SKYDECK_HOME": str(server.home)}
     )
-    terminal.expect_exact(b"bye")
-    terminal.expect_exact(b"error: the console of web has ended")
     terminal.expect(pexpect.EOF)
+    assert terminal.before is not None
+    assert terminal.before.startswith(b"error: cannot console: web has never been launched")
     terminal.close()
-    assert terminal.exitstatus == 9
+    assert terminal.exitstatus == 5

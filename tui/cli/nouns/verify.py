@@ -5,10 +5,10 @@ from __future__ import annotations
 from tui.cli import output, report
 from tui.cli.caller import caller
 from tui.cli.commands import leave, single
-from tui.cli.noun import column, document
+from tui.cli.noun import column, number
 from tui.cli.options import Format, extended, output_options
 
-COLUMNS = (column("Invariant", "invariant"), column("Violation", "title"), document("Evidence", "evidence"))
+COLUMNS = (number("Invariant", "invariant"), column("Violation", "title"), column("Evidence", "evidence"))
 
 VIOLATED = 1
 """Exit status when something does not hold."""
@@ -21,12 +21,10 @@ def _verify() -> None:
 
 
 def _verified(*, format: Format, columns: list[str] | None) -> None:
-    from core import serve
     from core.verify import verify
 
     at = caller()
     at.json_errors = format is Format.JSON
-    serve.ensure(at.config, wait=True)
     found = verify(at.store, at.config)
     rows = [{"invariant": each.invariant, "title": each.title, "evidence": each.evidence} for each in found]
     if rows or format is not Format.TABLE:
