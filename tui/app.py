@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from tui.glance import Header
 
+ATTEND_AFTER = 1.0
+"""Seconds after opening."""
+
 OPEN_AGAIN = 2.0
 """Seconds between two attempts to open the store."""
 
@@ -89,7 +92,8 @@ class Skydeck(App[None], inherit_bindings=False):
             self.browser.go_to(self.start_at)
         self.browser.look_again()
         if self._engine:
-            self._attend()
+            # Looking after the engine imports as much again: the first rows come before it.
+            self.set_timer(ATTEND_AFTER, self._attend)
 
     async def _open(self) -> bool:
         try:

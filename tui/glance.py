@@ -6,6 +6,7 @@ Plain data in, plain data out, no widgets: it runs on the reading thread.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ class Wanted:
     height: int
     marks: tuple[str, ...]
     empty: Callable[[Any, Any], Sequence[Cell]]
+    header: bool
+    """Whether to count the project's use again: sums over all its instances."""
     tasks: int
     """How many operations to show below the list."""
 
@@ -61,7 +64,9 @@ class Glance:
     living: set[str]
     """Which of the marks still exist."""
     notice: tuple[Cell, ...]
-    header: Header
+    header: Header | None
+    seconds: float
+    """What reading the header took."""
     tasks: tuple[Row, ...]
 
 
@@ -103,6 +108,8 @@ def look(session: Any, ctx: Any, listings: dict[str, Any], wanted: Wanted) -> Gl
                     keys = lists.keys(session, ctx, listing, **order)
                     at = keys.index(wanted.cursor_id) if wanted.cursor_id in keys else None
     operations = listings["operation"]
+    began = time.monotonic()
+    header = _header(session, ctx, operations) if wanted.header else None
     return Glance(
         count=count,
         total=lists.count(session, ctx, listing) if filtered else count,
@@ -110,7 +117,8 @@ def look(session: Any, ctx: Any, listings: dict[str, Any], wanted: Wanted) -> Gl
         at=at,
         living=lists.present(session, ctx, listing, wanted.marks) if wanted.marks else set(),
         notice=() if count or filtered else tuple(wanted.empty(session, ctx)),
-        header=_header(session, ctx, operations),
+        header=header,
+        seconds=time.monotonic() - began,
         tasks=tuple(lists.page(session, ctx, operations, limit=wanted.tasks)) if wanted.tasks else (),
     )
 

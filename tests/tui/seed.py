@@ -130,10 +130,16 @@ def hash_of(text: str) -> int:
     return int.from_bytes(text.encode()[-5:], "big")
 
 
-def populate(store: Store, ctx: Context, *, instances: int = 24) -> None:
-    """Three hosts, two images, a key, a network, `instances` instances in every state, and some history."""
+def populate(store: Store, ctx: Context, *, instances: int = 24, socket: str = "") -> None:
+    """Three hosts, two images, a key, a network, `instances` instances in every state, and some history.
+
+    With `socket` the hosts are local ones at that path: an engine that meets this cloud then sends nothing anywhere.
+    """
     with store.write() as session:
         hosts = [host(session, "kvm01"), host(session, "kvm02"), host(session, "kvm03", state="down")]
+        if socket:
+            for one in hosts:
+                one.address, one.socket = "", socket
         image(session, ctx, "ubuntu-24.04", visibility="public")
         image(session, ctx, "debian-13")
         session.add(
@@ -235,8 +241,18 @@ def _operation(ctx: Context, seq: int, row: dict[str, Any], kind: str, state: st
 def _history(session: Session, ctx: Context, rows: list[dict[str, Any]]) -> None:
     """A finished create, a failed one with its funnel, and one that runs."""
     made = [
-        ("active", "succeeded", {"progress": 100, "step": "boot", "ended_at": ago(7)}),
-        ("error", "failed", {"step": "scheduling", "error": NO_HOST, "data": {"funnel": FUNNEL}, "ended_at": ago(119)}),
+        ("active", "succeeded", {"progress": 100, "step": "boot", "started_at": ago(8), "ended_at": ago(0)}),
+        (
+            "error",
+            "failed",
+            {
+                "step": "scheduling",
+                "error": NO_HOST,
+                "data": {"funnel": FUNNEL},
+                "started_at": ago(120),
+                "ended_at": ago(119),
+            },
+        ),
         ("building", "running", {"progress": 40, "step": "spawning", "started_at": ago(7)}),
     ]
     for seq, (vm_state, state, values) in enumerate(made, 1):
@@ -263,8 +279,11 @@ def _history(session: Session, ctx: Context, rows: list[dict[str, Any]]) -> None
 
 def main() -> None:
     """Fill a home for looking at by hand."""
-    _, store, ctx = fresh(Path(sys.argv[1]), clock=Clock(now=lambda: float(NOW)))
-    populate(store, ctx, instances=int(sys.argv[2]) if len(sys.argv) > 2 else 24)
+    if not sys.argv[1:] or sys.argv[1].startswith("-"):
+        raise SystemExit("usage: python -m tests.tui.seed HOME [INSTANCES]")
+    _, store, ctx = fresh(Path(sys.argv[1]))
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 24
+    populate(store, ctx, instances=count, socket=f"{sys.argv[1]}/absent.sock")
     store.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ TASKS = 4
 
 HISTORY = 50
 
+HEADER_SHARE = 20
+"""The header's sums may take one part in so many of the time: a large project's are counted less often."""
+
 
 class BrowserScreen(ActingScreen):
     """Keeps a list in step with the store. One loop reads, so that reads never overtake each other."""
@@ -46,6 +50,7 @@ class BrowserScreen(ActingScreen):
         self._generation = 0
         """Grows with every change of what is asked: an answer to an older question is thrown away."""
         self._header: Header | None = None
+        self._header_at = self._header_cost = 0.0
         self._total = 0
         self._problem: tuple[str, str] | None = None
         self._tasks: tuple[Row, ...] = ()
@@ -122,6 +127,7 @@ class BrowserScreen(ActingScreen):
             height=max(rows.height, 50),
             marks=tuple(rows.marks),
             empty=self.view.empty,
+            header=self._header is None or time.monotonic() - self._header_at > HEADER_SHARE * self._header_cost,
             tasks=TASKS,
         )
         seat = self.app.seat
@@ -155,7 +161,9 @@ class BrowserScreen(ActingScreen):
 
     def _take(self, glance: Glance, wanted: Wanted) -> None:
         self._problem = None
-        self._header, self._total, self._tasks = glance.header, glance.total, glance.tasks
+        self._total, self._tasks = glance.total, glance.tasks
+        if glance.header is not None:
+            self._header, self._header_at, self._header_cost = glance.header, time.monotonic(), glance.seconds
         rows = self.rows
         rows.forget_marks(glance.living | (set(rows.marks) - set(wanted.marks)))
         notice: list[list[Cell]] = [[cell] for cell in glance.notice]
