@@ -7,6 +7,7 @@ a guest that boots proves it: QEMU with the accelerator alone, a kernel and no d
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shutil
@@ -55,6 +56,24 @@ class Probe:
         if not _boots([*emulator, *_arguments(kernel)], timeout=self.timeout):
             return _tcg("kvm present, probe failed")
         return Accel(mode="kvm", reason=f"kvm: probe booted in {self.clock() - began:.1f} s")
+
+
+def open_to_qemu(device: Path = Path("/dev/kvm"), *, group: str = "kvm") -> bool:
+    """Give the device the group and mode that udev gives it, where no udev did. Answers whether it had to.
+
+    While root alone may open it, libvirt (which runs QEMU as another user) finds at every define that KVM is there and
+    then that it is not, and probes every machine type again: two minutes a define were seen.
+    """
+    try:
+        had = device.stat()
+        kvm = grp.getgrnam(group).gr_gid
+    except (FileNotFoundError, KeyError):
+        return False
+    if had.st_gid != 0 or had.st_mode & 0o060:
+        return False
+    os.chown(device, -1, kvm)
+    device.chmod(0o660)
+    return True
 
 
 def newest_kernel(places: Sequence[Path]) -> Path | None:

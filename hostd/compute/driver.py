@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hostd.compute import power
-from hostd.compute.accel import Probe
+from hostd.compute.accel import Probe, open_to_qemu
 from hostd.compute.domain import Domain
 from hostd.compute.domain_xml import Places, quarantined, released, render
 from hostd.compute.plan import STEPS, GuestSeen, hardware, plan
@@ -99,6 +99,7 @@ class GuestDriver:
         from hostd.compute.libvirt_driver import Libvirt
 
         self._instances.prepare()
+        open_to_qemu()
         self._cache = "none" if _has_direct_io(self._instances.root) else "writeback"
 
         def on_power(uuid: str, now: PowerState, reason: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from hostd.compute.accel import Probe, newest_kernel
+from hostd.compute.accel import Probe, newest_kernel, open_to_qemu
 from hostd.spec import Accel
 
 
@@ -70,3 +72,18 @@ def test_the_newest_kernel_is_newest_by_number(tmp_path: Path) -> None:
     given.touch()
     assert newest_kernel((given, tmp_path)) == given
     assert newest_kernel((tmp_path / "none",)) is None
+
+
+def test_a_device_only_root_may_open_is_given_to_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path / "kvm"
+    device.touch(mode=0o600)
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr("hostd.compute.accel.os.chown", lambda path, user, group: given.append((user, group)))
+    group = grp.getgrgid(os.getgid()).gr_name
+    if device.stat().st_gid == 0:  # as under root, whom udev would have corrected
+        assert open_to_qemu(device, group=group)
+        assert given
+        assert device.stat().st_mode & 0o777 == 0o660
+    assert not open_to_qemu(device, group=group)  # its group may open it, or it belongs to another
+    assert not open_to_qemu(tmp_path / "none", group=group)
+    assert not open_to_qemu(device, group="no-such-group")
