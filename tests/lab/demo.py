@@ -33,7 +33,8 @@ BOOT = 120.0
 def skydeck(*arguments: str, show: bool = True) -> str:
     """One command, as typed. Exits with its status when it fails: its own words have said why."""
     if show:
-        print(f"\033[1m$ skydeck {shlex.join(arguments)}\033[0m" if sys.stdout.isatty() else f"$ skydeck {arguments}")
+        line = f"$ skydeck {shlex.join(arguments)}"
+        print(f"\033[1m{line}\033[0m" if sys.stdout.isatty() else line)
         sys.stdout.flush()
     done = subprocess.run([SKYDECK, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -72,7 +73,7 @@ def up() -> None:
     elif servers[SERVER]["Status"] == "SHUTOFF":
         skydeck("server", "start", "--wait", SERVER)
     skydeck("server", "list")
-    print(wait_for_console())
+    wait_for_console()
     ping()
     skydeck("verify")
     print(f"\nThe demo is up ({time.monotonic() - began:.0f} s). Look around:\n")
@@ -94,14 +95,14 @@ def add_images(image: GuestImage) -> None:
         )  # fmt: skip
 
 
-def wait_for_console() -> str:
-    """The guest's console, once it has booted. Exits when it does not."""
+def wait_for_console() -> None:
+    """Print the guest's console once it has booted. Exits when it does not."""
     deadline = time.monotonic() + BOOT
     while True:
         log = skydeck("console", "log", "show", SERVER, show=False)
         if BANNER in log:
             skydeck("console", "log", "show", "--lines", "12", SERVER)
-            return ""
+            return
         if time.monotonic() > deadline:
             print(log)
             sys.exit(f"the guest did not print {BANNER!r} within {BOOT:.0f} s")
@@ -110,13 +111,12 @@ def wait_for_console() -> str:
 
 def ping() -> None:
     """Reach the guest's address from its network's namespace."""
-    shown = json.loads(skydeck("server", "show", SERVER, "-f", "json", show=False))
-    port = next(iter(rows("port", "list", "--server", SERVER)))
-    address = str(port["Fixed IP Addresses"])
+    addresses = rows("port", "list", "--server", SERVER, "-c", "Fixed IP Addresses")[0]["Fixed IP Addresses"]
+    address = addresses[0]["ip_address"]
     network = next(row for row in rows("network", "list") if row["Name"] == NETWORK)
     namespace = f"skn-{network['ID'].replace('-', '')[:11]}"
     command = ["ip", "netns", "exec", namespace, "ping", "-c", "2", "-W", "5", address]
-    print(f"$ {shlex.join(command)}    # {shown['name']}", flush=True)
+    print(f"$ {shlex.join(command)}", flush=True)
     run(command)
 
 
@@ -135,7 +135,7 @@ def down() -> None:
     for server in rows("server", "list", "--all-projects"):
         skydeck("server", "delete", "--wait", server["ID"])
     for host in rows("host", "list"):
-        skydeck("host", "remove", "--yes", "--delete-data", host["Name"])
+        skydeck("host", "remove", "--yes", "--delete-data", host["Host Name"])
     stop_engine()
     shutil.rmtree(HOME)
     print("the demo is gone")
