@@ -6,12 +6,14 @@ newer than the program.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-import shutil
+import sqlite3
+from pathlib import Path
 
 import sqlalchemy
-from sqlalchemy import BigInteger, inspect, text, update
+from sqlalchemy import BigInteger, Connection, inspect, text, update
 from sqlmodel import Field, Session, SQLModel, col
 
 from core.compute.flavors import DEFAULT_FLAVORS, Flavor
@@ -53,36 +55,56 @@ def open_store(config: Config, *, clock: Clock | None = None) -> Store:
     """The cloud's store, ready for use. Raises Unavailable for a database that cannot be opened or is too new."""
     config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = Store(config.database_url, clock=clock, on_commit=lambda: wake(config.run_dir))
-    policy.load_file(config.policy_file)
-    migrate(store)
+    try:
+        policy.load_file(config.policy_file)
+        migrate(store)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
 def migrate(store: Store) -> None:
-    """Bring the schema to HEAD; a fresh database gets its first objects. SQLite is copied before an upgrade."""
-    version = _version(store)
-    if version == HEAD:
-        return
-    if version is not None and version > HEAD:
-        raise Unavailable(
-            f"the database is newer ({version}) than this skydeck ({HEAD})", hint="Use a newer skydeck with it."
-        )
+    """Bring the schema to HEAD; a fresh database gets its first objects. SQLite is copied before an upgrade.
+
+    Raises Unavailable for a database that is too new.
+    """
+    if store.path is None or store.path.exists():
+        with store.engine.connect() as connection:
+            version = _version(connection)
+        if version == HEAD:
+            return
+        if version is not None and version > HEAD:
+            raise Unavailable(
+                f"the database is newer ({version}) than this skydeck ({HEAD})", hint="Use a newer skydeck with it."
+            )
     from core.migrations import upgrade  # alembic is needed once in a database's life, not at every command
 
-    if version is not None and store.path is not None:
-        shutil.copy2(store.path, store.path.with_name(f"{store.path.name}.before-{HEAD}"))
-    upgrade(store)
-    with store.write() as session:
-        fill(session)
+    def copy(connection: Connection) -> None:
+        # Another process may have been first: what it upgraded needs no copy.
+        if store.path is not None and _version(connection) not in (None, HEAD):
+            _copy(store.path, store.path.with_name(f"{store.path.name}.before-{HEAD}"))
+
+    def first_objects(connection: Connection) -> None:
+        with Session(connection) as session:
+            session.info["clock"] = store.clock
+            fill(session)
+            session.flush()
+
+    upgrade(store, before=copy, after=first_objects)
 
 
-def _version(store: Store) -> str | None:
-    if store.path is not None and not store.path.exists():
+def _copy(source: Path, target: Path) -> None:
+    """What is committed, the WAL included, as one file."""
+    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+    target.chmod(0o600)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
         return None
-    with store.engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
 def fill(session: Session) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session as OrmSession
@@ -128,12 +128,18 @@ class Store:
         with self._clear_errors(), self._turn(), Session(self._writer, expire_on_commit=False) as session:
             session.info["clock"] = self.clock
             with session.begin():
-                if not self.is_sqlite:
-                    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
+                self.lock(session.connection())
                 yield session
             wake = session.info.pop("enqueued", False)
         if wake and self.on_commit:
             self.on_commit()
+
+    def lock(self, connection: Connection) -> None:
+        """Begin a transaction as the only writer. `write` and migrations do this; nobody else needs to."""
+        if not connection.in_transaction():
+            connection.begin()
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -170,9 +176,13 @@ class Store:
         if self.is_sqlite:
             # data_version compares with what *this* connection last saw, so it needs one of its own.
             if self._watcher is None:
-                self._watcher = self._reader.connect().connection.driver_connection
-            assert self._watcher is not None
-            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+                self._watcher = self._reader.raw_connection()
+                self._watcher.detach()
+            cursor = self._watcher.cursor()
+            try:
+                return int(cursor.execute("PRAGMA data_version").fetchone()[0])
+            finally:
+                cursor.close()
         with self._reader.connect() as connection:
             return int(connection.execute(text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")).scalar_one())
 
@@ -186,6 +196,9 @@ class Store:
                 driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
         self._reader.dispose()
         self._writer.dispose()
 

@@ -5,10 +5,12 @@ A new one: `python -m core.migrations "what changes"` writes it from the differe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection
 
 from core.store import Store
 
@@ -20,6 +22,8 @@ def configuration(store: Store) -> AlembicConfig:
     return config
 
 
-def upgrade(store: Store) -> None:
-    """Bring the database to head, in one transaction."""
-    command.upgrade(configuration(store), "head")
+def upgrade(store: Store, *, before: Callable[[Connection], None], after: Callable[[Connection], None]) -> None:
+    """Bring the database to head: `before`, the migrations and `after` in one transaction, in one process at a time."""
+    config = configuration(store)
+    config.attributes |= {"before": before, "after": after}
+    command.upgrade(config, "head")

@@ -14,6 +14,6 @@ with tempfile.TemporaryDirectory() as scratch:
     versions = Path(__file__).parent / "versions"
     number = f"{len(list(versions.glob('[0-9]*.py'))) + 1:04}"
     if number != "0001":
-        upgrade(store)
+        upgrade(store, before=lambda _: None, after=lambda _: None)
     command.revision(configuration(store), sys.argv[1], autogenerate=True, rev_id=number)
     store.close()
