@@ -22,6 +22,30 @@ pytestmark = pytest.mark.e2e
 
 PROGRAM = "usr/local/lib/skydeck/hostd"
 
+SYSTEMCTL = """\
+#!/bin/sh
+# A service manager of one unit, for machines whose PID 1 is none.
+unit=/etc/systemd/system/skydeck-hostd.service
+alive() { [ -e /run/unit.pid ] && kill -0 "$(cat /run/unit.pid)" 2>/dev/null; }
+start() {
+    alive && return
+    setsid $(sed -n 's/^ExecStart=//p' $unit) </dev/null >/dev/null 2>&1 &
+    echo $! >/run/unit.pid
+}
+stop() { alive && kill "$(cat /run/unit.pid)"; while alive; do sleep 0.05; done; rm -f /run/unit.pid; }
+case "$*" in
+    daemon-reload) ;;
+    "is-active --quiet skydeck-hostd.service") alive ;;
+    "is-enabled --quiet skydeck-hostd.service") [ -e /run/enabled ] ;;
+    "enable --quiet skydeck-hostd.service") touch /run/enabled ;;
+    "disable --now skydeck-hostd.service") rm /run/enabled; stop ;;
+    "start skydeck-hostd.service") start ;;
+    "restart skydeck-hostd.service") stop; start ;;
+    "cat skydeck-hostd.service") cat $unit ;;
+    *) echo "systemctl $*?" >&2; exit 2 ;;
+esac
+"""
+
 
 class Operator:
     """A person with a cloud of their own, at the lab's gateway."""
@@ -139,6 +163,31 @@ def test_a_machine_is_enrolled_repaired_and_removed(machine: LabHost, operator: 
     )
     assert (machine.root / "var/lib/skydeck/host.uuid").exists()
     assert operator.hosts() == []
+
+
+def test_under_systemd_the_unit_keeps_hostd(machine: LabHost, operator: Operator) -> None:
+    systemctl = machine.root / "usr/local/bin/systemctl"
+    systemctl.write_text(SYSTEMCTL)
+    systemctl.chmod(0o755)
+    unit = machine.root / "etc/systemd/system/skydeck-hostd.service"
+    machine.run(["mkdir", "-p", "/run/systemd/system"])
+
+    assert {"unit", "daemon"} <= set(operator.add(machine, host_key=machine.host_key).changed)
+    assert str(hostd_pid(machine)) == machine.run(["cat", "/run/unit.pid"]).stdout.strip()
+    assert operator.add(machine).changed == ()
+    machine.run(["rm", "/run/enabled"])
+    assert operator.add(machine).changed == ("daemon",)
+    machine.run(["kill", f"-{signal.SIGKILL}", str(hostd_pid(machine))])
+    assert operator.add(machine).changed == ("daemon",)
+    unit.write_text("[Service]\nExecStart=/bin/false\n")
+    assert operator.add(machine).changed == ("unit", "daemon")
+    assert "KillMode=process" in unit.read_text()
+
+    operator.remove(machine)
+    assert not unit.exists()
+    assert machine.run(["sh", "-c", "ls /run/enabled /run/unit.pid"], check=False).stdout == ""
+    systemctl.unlink()
+    machine.run(["rm", "-r", "/run/systemd"])
 
 
 def test_the_wrong_machine_is_not_touched(machine: LabHost, operator: Operator, tmp_path: Path) -> None:

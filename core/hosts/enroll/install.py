@@ -156,6 +156,8 @@ kill -9 "$pid"
 """
 )
 
+_KEPT: Final = 'systemctl is-active --quiet "$1" && systemctl is-enabled --quiet "$1"'
+
 _SYSTEMD: Final = """\
 systemctl daemon-reload >&2 && systemctl enable --quiet "$1" >&2 || exit 1
 if [ "$2" = restart ]; then systemctl restart "$1" >&2; else systemctl start "$1" >&2; fi
@@ -183,7 +185,7 @@ def start(root: Target, layout: Layout, *, systemd: bool) -> list[str]:
         if fresh:
             put(root, layout.unit_text.encode(), layout.unit, 0o644)
             changed.append("unit")
-        if fresh or outdated or not script(root, 'systemctl is-active --quiet "$1"', UNIT).ok:
+        if fresh or outdated or not script(root, _KEPT, UNIT).ok:
             # A daemon that was started by hand would hold the lock.
             stop(root, layout, systemd=False)
             result = script(root, _SYSTEMD, UNIT, "restart" if fresh or outdated else "start")
