@@ -1,0 +1,45 @@
+"""`rpc_p50`, `rpc_p99`: a call over the held channel (asyncssh, forced command, relay, hostd), against `ssh host true`."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+
+from core.hosts.link import Link
+from core.hosts.transport import SshTransport
+from hostd.spec import Empty, Event
+from tests.bench.common import record
+from tests.bench.ground import Ground, ground, median, percentile, took
+
+ROUNDS = 20
+CALLS = 100
+"""Of each round; then one `ssh host true`."""
+
+
+def run() -> None:
+    with ground() as on:
+        calls, logins = asyncio.run(_measure(on))
+    for name, percent in (("rpc_p50", 50), ("rpc_p99", 99)):
+        record(name, 1000 * percentile(calls, percent), "ms", 1000 * median(logins), len(calls))
+
+
+async def _measure(on: Ground) -> tuple[list[float], list[float]]:
+    login = on.host.ssh("true")
+
+    async def ignore(event: Event) -> None: ...
+
+    link = Link(
+        SshTransport(on.target), cloud=on.identity, term=on.take_over(), host=on.row.id, on_event=ignore
+    )  # fmt: skip
+    calls: list[float] = []
+    logins: list[float] = []
+    async with link:
+        await link.wait_up(10)
+        for _ in range(ROUNDS):
+            for _ in range(CALLS):
+                began = time.perf_counter()
+                await link.call("ping", Empty())
+                calls.append(time.perf_counter() - began)
+            logins.append(took(lambda: subprocess.run(login, check=True, capture_output=True)))
+    return calls, logins
