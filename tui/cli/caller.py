@@ -6,11 +6,9 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sqlmodel import Session
-
     from core.config import Config
     from core.context import Context
     from core.store import Store
@@ -69,7 +67,7 @@ class Caller:
         except SkydeckError as bad:
             report.warning(f"accepted, but no engine works on it: {bad.title}", hint=bad.hint)
 
-    def context(self, session: Session, *, project: str | None = None, all_projects: bool = False) -> Context:
+    def context(self, session: Any, *, project: str | None = None, all_projects: bool = False) -> Context:
         """Who asks, in the named project or the configured one. Raises NotFound, Forbidden."""
         from core import cloud
 
@@ -77,12 +75,12 @@ class Caller:
         return dataclasses.replace(ctx, all_projects=all_projects)
 
     @contextlib.contextmanager
-    def read(self, *, project: str | None = None, all_projects: bool = False) -> Iterator[tuple[Session, Context]]:
+    def read(self, *, project: str | None = None, all_projects: bool = False) -> Iterator[tuple[Any, Context]]:
         with self.store.read() as session:
             yield session, self.context(session, project=project, all_projects=all_projects)
 
     @contextlib.contextmanager
-    def write(self, *, project: str | None = None, all_projects: bool = False) -> Iterator[tuple[Session, Context]]:
+    def write(self, *, project: str | None = None, all_projects: bool = False) -> Iterator[tuple[Any, Context]]:
         """One transaction of the caller's. What it enqueues gets an engine after the commit."""
         with self.store.write() as session:
             yield session, self.context(session, project=project, all_projects=all_projects)
