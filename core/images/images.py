@@ -32,7 +32,8 @@ class Image(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     name: str
-    project_id: str = Field(foreign_key="project.id")
+    project_id: str = Field(foreign_key="project.id", ondelete="CASCADE")
+    """Of a deleted row the record goes with its project; a project with live ones cannot be deleted."""
     status: str = "queued"
     visibility: str = "private"
     disk_format: str

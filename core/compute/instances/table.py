@@ -25,7 +25,8 @@ class Instance(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     name: str
-    project_id: str = Field(foreign_key="project.id")
+    project_id: str = Field(foreign_key="project.id", ondelete="CASCADE")
+    """Of a deleted row the record goes with its project; a project with live ones cannot be deleted."""
     user_id: str
     hostname: str
     """DNS label, told to the guest."""

@@ -84,11 +84,14 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> Operation:
 
 
 def lock(session: Session, ctx: Context, id_or_name: str, *, reason: str | None = None) -> Instance:
-    """Only an admin, or whoever unlocks it, changes a locked instance."""
+    """Only an admin, or whoever unlocks it, changes a locked instance. Its owner's second lock changes nothing."""
     instance = find(session, ctx, id_or_name, rule="instance:lock")
     guards.check(ctx, instance, "lock")
+    owner = instance.project_id == ctx.project_id
+    if instance.locked and owner:
+        return instance  # as in nova: it would weaken an admin's lock
     instance.locked, instance.locked_reason, instance.updated_at = True, reason, now(session)
-    instance.locked_by = "admin" if ctx.is_admin and instance.project_id != ctx.project_id else "owner"
+    instance.locked_by = "owner" if owner else "admin"
     _record(session, ctx, instance, "instance.lock", after={"locked": True, "reason": reason})
     return instance
 
