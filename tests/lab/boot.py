@@ -90,6 +90,12 @@ def _set_up(plan: dict[str, Any]) -> None:
     mount("tmpfs", "/run", "tmpfs", data="mode=755")
     for directory in ("libvirt", "sshd", "netns", "lock"):
         Path("/run", directory).mkdir()
+    for directory in tree.OVERLAID:
+        upper, work = root.parent / "over" / directory, root.parent / "work" / directory
+        upper.mkdir(parents=True, exist_ok=True)
+        work.mkdir(parents=True, exist_ok=True)
+        layers = f"lowerdir=/{directory},upperdir={upper},workdir={work}"
+        mount("overlay", f"/{directory}", "overlay", data=layers)
     for file in tree.FILES:
         _bind(root / file, Path("/", file))
     for directory in tree.DIRECTORIES:

@@ -5,10 +5,12 @@ Everything is done by the commands a user would type, each shown before it runs.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +25,10 @@ HOME = REPOSITORY / ".demo"
 SKYDECK = Path(sys.executable).with_name("skydeck")
 SERVER = "demo"
 NETWORK = "demo"
+DAEMONS = ("libvirtd", "virtlogd")
+STARTED = "started.json"
+"""Daemons that the demo brought up, and will take down."""
+
 BANNER = "SKYDECK ready"
 """What the guest prints last before its shell."""
 
@@ -62,7 +68,10 @@ def up() -> None:
     os.environ.setdefault("SKYDECK_PROJECT", "demo")
     image = build()
     if not any(row["State"] == "up" for row in rows("host", "list")):
+        ran_before = running_daemons()
         skydeck("host", "add", "local", "--yes")
+        started = {name: pid for name, pid in running_daemons().items() if name not in ran_before}
+        (HOME / STARTED).write_text(json.dumps(started))
     add_images(image)
     if NETWORK not in names("network", "list"):
         skydeck("network", "create", NETWORK)
@@ -137,8 +146,29 @@ def down() -> None:
     for host in rows("host", "list"):
         skydeck("host", "remove", "--yes", "--delete-data", host["Host Name"])
     stop_engine()
+    stop_daemons()
     shutil.rmtree(HOME)
     print("the demo is gone")
+
+
+def running_daemons() -> dict[str, int]:
+    """libvirt's daemons on this machine, by name, where no service manager runs them."""
+    found = {}
+    for name in DAEMONS:
+        file = Path("/run", f"{name}.pid")
+        pid = int(file.read_text()) if file.exists() else 0
+        if pid and Path(f"/proc/{pid}/comm").exists():
+            found[name] = pid
+    return found
+
+
+def stop_daemons() -> None:
+    """End those that `host add` had to start for the demo."""
+    mark = HOME / STARTED
+    started = json.loads(mark.read_text()) if mark.exists() else {}
+    for name, pid in running_daemons().items():
+        if started.get(name) == pid:
+            os.kill(pid, signal.SIGTERM)
 
 
 def stop_engine() -> None:
@@ -146,8 +176,6 @@ def stop_engine() -> None:
     lock = HOME / "run" / "serve.lock"
     if not lock.exists():
         return
-    import fcntl
-
     with lock.open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -28,6 +28,10 @@ DIRECTORIES: Final = (
 )
 """Bound over the same path in the host. They outlive a power failure, as a disk does."""
 
+OVERLAID: Final = ("var/lib",)
+"""Seen through an overlay of the host's own, so that what is made or removed there is the host's business alone: a
+directory removed by the machine would take away the mount that hosts have over it."""
+
 FILES: Final = ("etc/machine-id", "etc/hostname", "etc/hosts", "etc/resolv.conf")
 
 ENVIRONMENT: Final = {
