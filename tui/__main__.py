@@ -8,6 +8,9 @@ import sys
 
 from tui.cli import COMPLETING
 
+VERSION = "0.1.0"
+"""As in pyproject.toml; a test compares them. Asking importlib.metadata doubles the time of `--version`."""
+
 LOCATOR = (":", "/")
 """What a view locator begins with: `:inst /web`."""
 
@@ -16,7 +19,7 @@ def main() -> int:
     """Run what the arguments ask for and answer the exit status."""
     arguments = sys.argv[1:]
     if arguments in (["--version"], ["-V"]):
-        print(f"skydeck {_version()}")
+        print(f"skydeck {VERSION}")
         return 0
     if COMPLETING not in os.environ and (not arguments or arguments[0].startswith(LOCATOR)):
         from tui.app import run
@@ -26,13 +29,6 @@ def main() -> int:
     from tui.cli.root import main as command
 
     return command(arguments)
-
-
-def _version() -> str:
-    # importlib.metadata alone takes longer to import than all the rest: it is asked for here only.
-    from importlib.metadata import version
-
-    return version("skydeck")
 
 
 if __name__ == "__main__":
