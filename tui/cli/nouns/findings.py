@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from tui.cli.commands import add_list, add_show, group
+import typer
+
+from tui.cli import report, wait
+from tui.cli.caller import caller
+from tui.cli.commands import add_list, add_show, each, group, leave
 from tui.cli.noun import Filter, Noun, Row, column, document, listed, long, moment
+from tui.cli.options import WaitOption
 
 
 def _find(session: Any, ctx: Any, name: str) -> Row:
@@ -48,3 +53,22 @@ FINDING = Noun(
 app = group("Differences between hosts and the database.")
 add_list(app, FINDING, help="List open findings (admin).")
 add_show(app, FINDING, help="Show a finding with its evidence (admin).")
+
+
+@app.command()
+def reap(
+    ids: Annotated[list[str], typer.Argument(metavar="FINDING...", help="Ids of findings, or of their guests.")],
+    wait_: WaitOption = False,
+) -> None:
+    """Remove guests, with their files, whose servers were deleted (admin)."""
+
+    def one(id: str) -> Any:
+        from core.hosts import findings
+
+        with caller().write() as (session, ctx):
+            operation = findings.reap(session, ctx, id)
+        report.notice(f"guest {operation.object_name}: removal accepted")
+        return operation
+
+    accepted, status = each(ids, one)
+    leave(max(status, wait.finish(accepted)) if wait_ and accepted else status)

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from tui.cli import report, wait
 from tui.cli.caller import caller
-from tui.cli.commands import add_delete, add_list, add_show, group, shows
+from tui.cli.commands import add_delete, add_list, add_show, each, group, leave, shows
 from tui.cli.noun import Filter, Noun, Row, column, listed, long, moment
-from tui.cli.options import DescriptionOption
+from tui.cli.options import DescriptionOption, WaitOption
 
 
 def _find(session: Any, ctx: Any, name: str) -> Row:
@@ -92,3 +93,23 @@ def _delete(session: Any, ctx: Any, name: str) -> None:
 
 
 add_delete(app, NETWORK, _delete, help="Delete networks that no server is on.")
+
+
+@app.command()
+def repair(
+    names: Annotated[list[str], typer.Argument(metavar="NETWORK...", help="Names or ids.")],
+    wait_: WaitOption = False,
+) -> None:
+    """Make networks anew on every host that has them (admin)."""
+
+    def one(name: str) -> Any:
+        from core.hosts import findings
+
+        with caller().write() as (session, ctx):
+            started = findings.repair_network(session, ctx, name)
+        report.notice(f"network {name}: repair accepted on {len(started)} hosts")
+        return started
+
+    accepted, status = each(names, one)
+    started = [operation for operations in accepted for operation in operations]
+    leave(max(status, wait.finish(started)) if wait_ and started else status)
