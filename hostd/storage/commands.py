@@ -13,12 +13,10 @@ from typing import Final
 from hostd.spec import ErrorCode, HostError
 
 PACKAGES: Final = {
-    "qemu-img": "qemu-utils",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.vfat": "dosfstools",
     "mkfs.ntfs": "ntfs-3g",
     "mkswap": "util-linux",
-    "prlimit": "util-linux",
 }
 """Debian's package of each tool, for the hint when one is missing."""
 
@@ -34,14 +32,13 @@ def run(argv: Sequence[str], *, where: Path, needed: int, timeout: float = 60.0)
     Raises HostError(DISK_FULL) naming free and needed bytes, HostError(INTERNAL) for a tool that is missing,
     takes longer than `timeout` seconds or fails.
     """
-    tool = next(part for part in argv if part in PACKAGES and part != "prlimit")
-    for program in {argv[0], tool}:
-        if shutil.which(program, path=_ENVIRONMENT["PATH"]) is None:
-            raise HostError(
-                ErrorCode.INTERNAL,
-                f"{program} is not installed on this host",
-                hint=f"install the package {PACKAGES.get(program, program)} and retry",
-            )
+    tool = argv[0]
+    if shutil.which(tool, path=_ENVIRONMENT["PATH"]) is None:
+        raise HostError(
+            ErrorCode.INTERNAL,
+            f"{tool} is not installed on this host",
+            hint=f"install the package {PACKAGES.get(tool, tool)} and retry",
+        )
     try:
         done = subprocess.run(
             list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, env=_ENVIRONMENT, check=False

@@ -13,14 +13,11 @@ from typing import Final
 
 from hostd.drivers import Images
 from hostd.spec import DiskFormat, ErrorCode, HostError, ImageRef, InstanceSpec
-from hostd.storage import commands
-from hostd.storage.instances import EPHEMERAL, ROOT, SWAP, base_file, boot_files, publish
+from hostd.storage import commands, qcow2
+from hostd.storage.instances import EPHEMERAL, ROOT, SWAP, base_file, boot_files, place, sync
 
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
-
-# What qemu-img may use at most, so that a malformed image cannot eat the host (as nova/virt/images.py limits it).
-_LIMITS: Final = ("prlimit", f"--as={GIB}", "--cpu=30", "--core=0", "--")
 
 # What making an empty disk writes: headers and tables. Only told to the person whose disk is full.
 _OVERHEAD: Final = 4 * MIB
@@ -96,17 +93,17 @@ def make(directory: Path, spec: InstanceSpec, cache: Images, *, progress: Callab
         if name and ref:
             makers[name] = _copier(ref, cache)
     for done, name in enumerate(missing, start=1):
-        publish(directory / name, makers[name], needed=_OVERHEAD)
+        place(directory / name, makers[name], needed=_OVERHEAD)
         progress(100 * done // len(missing))
+    if missing:
+        sync(directory)
 
 
 def _root(part: Path, spec: InstanceSpec) -> None:
-    size = root_bytes(spec)
-    backing: tuple[str, ...] = ()
+    backing = None
     if (base := base_file(spec)) and spec.image:
-        backing = ("-b", str(part.parent / base), "-F", BACKING_FORMATS[spec.image.format])
-    argv = (*_LIMITS, "qemu-img", "create", "-q", "-f", "qcow2", *backing, str(part), str(size))
-    commands.run(argv, where=part.parent, needed=_OVERHEAD)
+        backing = (str(part.parent / base), BACKING_FORMATS[spec.image.format])
+    qcow2.create(part, size=root_bytes(spec), backing=backing)
 
 
 def _ephemeral(part: Path, spec: InstanceSpec) -> None:

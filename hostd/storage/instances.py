@@ -32,6 +32,7 @@ from uuid import UUID
 import attrs
 
 from hostd.spec import DiskSeen, ErrorCode, HostError, InstanceSpec
+from hostd.storage import qcow2
 from hostd.storage.commands import disk_full
 
 ROOT: Final = "root.qcow2"
@@ -53,7 +54,6 @@ ROLES: Final = {
 """What `observe` calls each file. Others (a half-made file, a digest) are not worth a row."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_QCOW2_MAGIC: Final = b"QFI\xfb"
 
 
 def checked(uuid: str) -> str:
@@ -169,9 +169,16 @@ class Instances:
 
 
 def publish(path: Path, make: Callable[[Path], None], *, needed: int = 1 << 20) -> None:
+    """Make a file whole, for good: `place`, and its name synced. Raises what `place` raises, OSError."""
+    place(path, make, needed=needed)
+    sync(path.parent)
+
+
+def place(path: Path, make: Callable[[Path], None], *, needed: int) -> None:
     """Make a file whole: `make` writes `<path>.part`, which is then synced and renamed to `path`.
 
-    The file becomes 0600, unless `make` made a link to one that others use too.
+    The file becomes 0600, unless `make` made a link to one that others use too. A power failure may take its name away
+    again, never a part of it, until its directory is synced.
 
     Raises HostError(DISK_FULL) with `needed` bytes, or what `make` raises; either leaves no part behind.
     """
@@ -181,9 +188,8 @@ def publish(path: Path, make: Callable[[Path], None], *, needed: int = 1 << 20) 
         make(part)
         if not part.is_symlink():
             part.chmod(0o600)
-        _sync(part)
+        sync(part)
         part.rename(path)
-        _sync(path.parent)
     except OSError as bad:
         part.unlink(missing_ok=True)
         raise from_os_error(bad, where=path.parent, needed=needed) from bad
@@ -207,7 +213,7 @@ def virtual_size(path: Path) -> int:
     if path.suffix == ".qcow2":
         with path.open("rb") as file:
             header = file.read(32)
-        if header.startswith(_QCOW2_MAGIC):
+        if header.startswith(qcow2.MAGIC):
             return int.from_bytes(header[24:32], "big")
     return path.stat().st_size
 
@@ -227,7 +233,8 @@ def _disk(uuid: str, path: Path) -> DiskSeen | None:
         return None  # deleted while we looked
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a directory's names, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
