@@ -1,5 +1,6 @@
-"""`create_running`, `create_active`, `create_20`: from asking for a guest to its QEMU running, the image cached, against
-a bare `virsh define` and `virsh start` of the same domain on the same host.
+"""`create_running`, `create_active`, `create_20`: from asking for a guest to its QEMU running, the image cached.
+
+The baseline is a bare `virsh define` and `virsh start` of the same domain on the same host.
 
 The bare domain is our own guest's definition under another name, uuid, MAC and tap, on copies of its files that were
 made before the clock started.
@@ -49,7 +50,7 @@ def run() -> None:
                 _crowd(on, starts, twins)
 
 
-def _one(on: Ground, starts: Starts, twins: Sequence[Twin]) -> None:
+def _one(on: Ground, starts: Starts, twins: Sequence[str]) -> None:
     running, active, bare, commands = [], [], [], []
     for _ in range(ROUNDS):
         ours = _create(on, starts, 1)
@@ -62,8 +63,9 @@ def _one(on: Ground, starts: Starts, twins: Sequence[Twin]) -> None:
     record("create_active", 1000 * median(active), "ms", 1000 * median(commands), ROUNDS)
 
 
-def _crowd(on: Ground, starts: Starts, twins: Sequence[Twin]) -> None:
-    if not CROWDS: return
+def _crowd(on: Ground, starts: Starts, twins: Sequence[str]) -> None:
+    if not CROWDS:
+        return
     ours, bare = [], []
     for _ in range(CROWDS):
         ours.append(_create(on, starts, CROWD).running)
@@ -85,9 +87,9 @@ def _create(on: Ground, starts: Starts, count: int) -> Took:
     began = time.perf_counter()
     made = _ask(on.cloud, count)
     active = _until_active(on.cloud, made) - began
-    uuids = [instance.id for instance in made.instances]
-    running = starts.wait(uuids) - began
-    for operation in [on.cloud.start_delete(uuid) for uuid in uuids]:
+    guests = [instance.id for instance in made.instances]
+    running = starts.wait(guests) - began
+    for operation in [on.cloud.start_delete(guest) for guest in guests]:
         on.cloud.ended(operation.id)
     return Took(running=running, active=active)
 
@@ -115,36 +117,32 @@ def _until_active(cloud: Cloud, made: Created) -> float:
     return at
 
 
-def _virsh(host: LabHost, starts: Starts, twins: Sequence[Twin]) -> Took:
+def _virsh(host: LabHost, starts: Starts, twins: Sequence[str]) -> Took:
     line = "virsh -q define /root/{}.xml >/dev/null && virsh -q start {} >/dev/null"
     command = host.enter(["xargs", "-P", str(AT_ONCE), "-I{}", "sh", "-c", line])
-    names = "".join(f"{twin.uuid}\n" for twin in twins)
+    names = "".join(f"{twin}\n" for twin in twins)
     began = time.perf_counter()
     subprocess.run(command, input=names, text=True, check=True)
     active = time.perf_counter() - began
-    running = starts.wait([twin.uuid for twin in twins]) - began
+    running = starts.wait(twins) - began
     for twin in twins:
-        host.run(["virsh", "-q", "destroy", twin.uuid])
-        host.run(["virsh", "-q", "undefine", twin.uuid])
+        host.run(["virsh", "-q", "destroy", twin])
+        host.run(["virsh", "-q", "undefine", twin])
     return Took(running=running, active=active)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Twin:
-    """A bare domain's uuid. Its files are there, its definition lies in /root/<uuid>.xml."""
-
-    uuid: str
-
-
 @contextmanager
-def _twins(host: LabHost, model: str, count: int) -> Iterator[list[Twin]]:
+def _twins(host: LabHost, model: str, count: int) -> Iterator[list[str]]:
+    """The uuids, and names, of bare domains: their files are there, their definitions in /root/<uuid>.xml."""
     definition = host.run(["virsh", "dumpxml", "--inactive", f"skydeck-{model}"]).stdout
-    twins = [Twin(uuid=str(uuid.uuid4())) for _ in range(count)]
+    twins = [str(uuid.uuid4()) for _ in range(count)]
     for number, twin in enumerate(twins):
-        xml = definition.replace(f"skydeck-{model}", twin.uuid).replace(model, twin.uuid)
-        xml = xml.replace("fa:16:3e:", f"fa:16:{number:02x}:").replace("<target dev='skt-", f"<target dev='t{number:02}-")
-        host.run(["sh", "-c", f"cat > /root/{twin.uuid}.xml"], input=xml)
-        host.run(["cp", "-a", f"{STATE}/{model}", f"{STATE}/{twin.uuid}"])
+        xml = definition.replace(f"skydeck-{model}", twin).replace(model, twin)
+        xml = xml.replace("fa:16:3e:", f"fa:16:{number:02x}:").replace(
+            "<target dev='skt-", f"<target dev='t{number:02}-"
+        )
+        host.run(["sh", "-c", f"cat > /root/{twin}.xml"], input=xml)
+        host.run(["cp", "-a", f"{STATE}/{model}", f"{STATE}/{twin}"])
     yield twins
     for twin in twins:
-        host.run(["rm", "-r", f"{STATE}/{twin.uuid}", f"/root/{twin.uuid}.xml"])
+        host.run(["rm", "-r", f"{STATE}/{twin}", f"/root/{twin}.xml"])

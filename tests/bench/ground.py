@@ -1,4 +1,4 @@
-"""What benchmarks with hosts stand on: one lab host enrolled by the real `host add`, its cloud, and a clock on its QEMUs.
+"""What benchmarks with hosts stand on: a lab host enrolled by the real `host add`, its cloud, a clock on its QEMUs.
 
 A figure and its baseline are taken in turns in one run, so that what else the machine does meanwhile meets both alike.
 """

@@ -1,5 +1,7 @@
-"""`image_copy`: an image into a host's cache over the bulk connection, received, hashed and synced there, against scp of
-the same file under the same ciphers, which neither hashes nor syncs."""
+"""`image_copy`: an image into a host's cache over the bulk connection, received, hashed and synced there.
+
+The baseline is scp of the same file under the same cipher, which neither hashes nor syncs.
+"""
 
 from __future__ import annotations
 

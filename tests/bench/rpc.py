@@ -1,4 +1,4 @@
-"""`rpc_p50`, `rpc_p99`: a call over the held channel (asyncssh, forced command, relay, hostd), against `ssh host true`."""
+"""`rpc_p50`, `rpc_p99`: a call over the held channel (asyncssh, forced command, hostd), against `ssh host true`."""
 
 from __future__ import annotations
 
