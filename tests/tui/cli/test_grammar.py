@@ -28,7 +28,7 @@ flavor create|list|show|set|unset|delete
 keypair create|list|show|delete
 project create|list|show|set|delete
 quota show|set
-network create|list|show|delete
+network create|list|show|delete|repair
 subnet create|list|show|delete
 port list|show
 aggregate create|list|show|delete
@@ -40,7 +40,7 @@ hypervisor list|show
 hypervisor stats show
 operation list|show|cancel|retry
 event list|show
-finding list|show
+finding list|show|reap
 serve
 verify
 completion
