@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from core import cloud
 from core.config import Config
 from core.context import Context
 from core.errors import Conflict, Refused, Unavailable
-from core.hosts.enroll import Report, Verdict, add, remove
+from core.hosts.enroll import Report, Verdict, add, install, remove
 from core.hosts.hosts import Host
 from core.sql import select
 from core.store import Store
@@ -86,15 +88,18 @@ def machine(lab: Lab) -> Iterator[LabHost]:
     (host,) = lab.up(["enroll"])
     host.heal()
     yield host
-    host.run(
-        [
-            "sh",
-            "-c",
-            "kill $(cat /run/skydeck/hostd.pid); rm -rf /var/lib/skydeck/* /usr/local/lib/skydeck /usr/local/bin/hostd",
-        ],
-        check=False,
-    )
     host.kill_power()
+    # From outside: only what is the host's own can be met there.
+    for place in ("var/lib/skydeck", "usr/local/lib/skydeck"):
+        shutil.rmtree(host.root / place, ignore_errors=True)
+    (host.root / "var/lib/skydeck").mkdir()
+    (host.root / "usr/local/bin/hostd").unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """hostd's source may be edited while these tests run; the installation under test does not change."""
+    monkeypatch.setattr(install, "bundle", functools.cache(install.bundle))
 
 
 @pytest.fixture
