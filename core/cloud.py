@@ -57,7 +57,8 @@ def open_store(config: Config, *, clock: Clock | None = None) -> Store:
     store = Store(config.database_url, clock=clock, on_commit=lambda: wake(config.run_dir))
     try:
         policy.load_file(config.policy_file)
-        migrate(store)
+        with store.clear_errors():
+            migrate(store)
     except BaseException:
         store.close()
         raise

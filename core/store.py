@@ -81,7 +81,8 @@ class Store:
 
     def _engine(self, *, writes: bool) -> Engine:
         if not self.is_sqlite:
-            return create_engine(self.url, pool_size=4, max_overflow=16, pool_pre_ping=True)
+            options = {} if writes else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            return create_engine(self.url, pool_size=4, max_overflow=16, pool_pre_ping=True, execution_options=options)
         engine = create_engine(
             self.url,
             poolclass=QueuePool,
@@ -118,14 +119,14 @@ class Store:
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent snapshot; writing through it fails."""
-        with self._clear_errors(), Session(self._reader, expire_on_commit=False) as session:
+        with self.clear_errors(), Session(self._reader, expire_on_commit=False) as session:
             session.info["clock"] = self.clock
             yield session
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: all of it or nothing. Never wait for a network inside one."""
-        with self._clear_errors(), self._turn(), Session(self._writer, expire_on_commit=False) as session:
+        with self.clear_errors(), self._turn(), Session(self._writer, expire_on_commit=False) as session:
             session.info["clock"] = self.clock
             with session.begin():
                 self.lock(session.connection())
@@ -156,7 +157,8 @@ class Store:
             os.close(lock)
 
     @contextlib.contextmanager
-    def _clear_errors(self) -> Iterator[None]:
+    def clear_errors(self) -> Iterator[None]:
+        """Say what the database's errors mean: raises Unavailable for those a person can do something about."""
         try:
             yield
         except OperationalError as bad:
