@@ -93,9 +93,13 @@ class Broken(Exception):
 @pytest.mark.parametrize(("action", "mutate"), MUTATIONS, ids=[action for action, _ in MUTATIONS])
 def test_event(full: World, action: str, mutate: Do) -> None:
     last = max(event.id for event in full.events())
-    with pytest.raises(Broken), full.store.write() as session:
+
+    def mutate_and_break(session: Session) -> None:
         mutate(session, full.admin)
         raise Broken
+
+    with pytest.raises(Broken), full.store.write() as session:
+        mutate_and_break(session)
     assert max(event.id for event in full.events()) == last, "an undone mutation leaves no event"
     with full.store.write() as session:
         mutate(session, full.admin)

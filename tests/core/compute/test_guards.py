@@ -11,18 +11,53 @@ from core.compute.instances.table import Instance
 from core.context import Context
 from core.errors import Conflict
 
-VM_STATES = (
-    "building active stopped paused suspended rescued resized soft-delete deleted error shelved shelved_offloaded"
-).split()
+VM_STATES = [
+    "building",
+    "active",
+    "stopped",
+    "paused",
+    "suspended",
+    "rescued",
+    "resized",
+    "soft-delete",
+    "deleted",
+    "error",
+    "shelved",
+    "shelved_offloaded",
+]
 TASKS = [
     None,
-    *(
-        "scheduling block_device_mapping networking spawning powering-on powering-off pausing unpausing suspending "
-        "resuming deleting rebooting reboot_pending reboot_started rebooting_hard migrating rebuilding"
-    ).split(),
+    *[
+        "scheduling",
+        "block_device_mapping",
+        "networking",
+        "spawning",
+        "powering-on",
+        "powering-off",
+        "pausing",
+        "unpausing",
+        "suspending",
+        "resuming",
+        "deleting",
+        "rebooting",
+        "reboot_pending",
+        "reboot_started",
+        "rebooting_hard",
+        "migrating",
+        "rebuilding",
+    ],
 ]
 ANY = "*"
-HARD = "rebooting reboot_pending reboot_started rebooting_hard resuming unpausing pausing suspending".split()
+HARD = [
+    "rebooting",
+    "reboot_pending",
+    "reboot_started",
+    "rebooting_hard",
+    "resuming",
+    "unpausing",
+    "pausing",
+    "suspending",
+]
 
 TABLE = {
     # verb: (vm_states, task_states, lock-guarded, must have launched, task_state it sets, least role)
@@ -79,7 +114,7 @@ def test_vm_state_by_task_state(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", TABLE)
 def test_lock_by_role(verb: str) -> None:
-    vm_states, tasks, lock_guarded, *_ = TABLE[verb]
+    vm_states, _, lock_guarded, *_ = TABLE[verb]
     vm_state = "active" if vm_states == ANY else vm_states[0]
     locked = an_instance(vm_state, None, locked=True)
     assert (guards.reason(context("member"), locked, verb) is None) == (not lock_guarded)

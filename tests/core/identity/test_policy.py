@@ -22,11 +22,27 @@ def context(*roles: str) -> Context:
     return Context(user_id="u", user_name="ann", project_id="p", project_name="demo", roles=frozenset(roles))
 
 
-ADMINS = (
-    "project:create project:set project:delete user:list quota:set flavor:create flavor:set flavor:delete "
-    "image:create_public instance:force_host instance:unlock_override host:list host:manage aggregate:list "
-    "aggregate:manage finding:list finding:act network:repair all_projects"
-).split()
+ADMINS = [
+    "project:create",
+    "project:set",
+    "project:delete",
+    "user:list",
+    "quota:set",
+    "flavor:create",
+    "flavor:set",
+    "flavor:delete",
+    "image:create_public",
+    "instance:force_host",
+    "instance:unlock_override",
+    "host:list",
+    "host:manage",
+    "aggregate:list",
+    "aggregate:manage",
+    "finding:list",
+    "finding:act",
+    "network:repair",
+    "all_projects",
+]
 """What the document leaves to the operator (semantics K)."""
 
 
