@@ -5,7 +5,6 @@ Everything is done by the commands a user would type, each shown before it runs.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -18,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.lab.commands import SKYDECK, stop_engine
 from tests.lab.guest import GuestImage, build
 from tests.lab.hosts import REPOSITORY
 
 HOME = REPOSITORY / ".demo"
-SKYDECK = Path(sys.executable).with_name("skydeck")
 SERVER = "demo"
 NETWORK = "demo"
 DAEMONS = ("libvirtd", "virtlogd")
@@ -145,7 +144,7 @@ def down() -> None:
         skydeck("server", "delete", "--wait", server["ID"])
     for host in rows("host", "list"):
         skydeck("host", "remove", "--yes", "--delete-data", host["Host Name"])
-    stop_engine()
+    stop_engine(HOME)
     stop_daemons()
     shutil.rmtree(HOME)
     print("the demo is gone")
@@ -169,19 +168,6 @@ def stop_daemons() -> None:
     for name, pid in running_daemons().items():
         if started.get(name) == pid:
             os.kill(pid, signal.SIGTERM)
-
-
-def stop_engine() -> None:
-    """End the background engine, and wait until it has."""
-    lock = HOME / "run" / "serve.lock"
-    if not lock.exists():
-        return
-    with lock.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.kill(int(file.read().split()[0]), 15)
-            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 if __name__ == "__main__":
