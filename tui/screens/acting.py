@@ -105,7 +105,7 @@ class ActingScreen(Screen[None]):
     def action_do(self, name: str) -> None:
         verb = self.verb(name)
         if (why := self.why_not(verb)) is not None:
-            self.app.tell(f"cannot {verb.help[0].lower()}{verb.help[1:]}: {why[0]}", why[1], tone="warn")
+            self.app.tell(f"cannot {verb.name}: {why[0]}", why[1], tone="warn")
             return
         rows = [dict(row) for row in self.targets(verb)]  # frozen: what is meant is what was under the cursor now
         if verb.action:
@@ -156,7 +156,7 @@ class ActingScreen(Screen[None]):
         what = _listed(names) if len(names) == 1 else f"{len(names)} marked ({_listed(names)})"
         if tier is Confirm.BAR:
             tone = "alarm" if verb.dangerous else "ask"
-            question = f"{verb.label.capitalize()} {what}?"
+            question = f"{verb.name.capitalize()} {what}?"
             return await self.query_one(Bar).ask(question, verb.choices or YES, tone=tone)
         if tier is Confirm.TYPE:
             from tui.screens.confirm import TypeOut

@@ -51,6 +51,7 @@ class BrowserScreen(ActingScreen):
         """Grows with every change of what is asked: an answer to an older question is thrown away."""
         self._header: Header | None = None
         self._header_at = self._header_cost = 0.0
+        self._header_owed = False
         self._total = 0
         self._problem: tuple[str, str] | None = None
         self._tasks: tuple[Row, ...] = ()
@@ -162,6 +163,7 @@ class BrowserScreen(ActingScreen):
     def _take(self, glance: Glance, wanted: Wanted) -> None:
         self._problem = None
         self._total, self._tasks = glance.total, glance.tasks
+        self._header_owed = glance.header is None
         if glance.header is not None:
             self._header, self._header_at, self._header_cost = glance.header, time.monotonic(), glance.seconds
         rows = self.rows
@@ -179,7 +181,7 @@ class BrowserScreen(ActingScreen):
         """Ages grow, and the header tells how fresh all is."""
         self.rows.sync()
         self.draw_header(self._header)
-        if self.app.seat.ready and self._header and not self._header.engine:
+        if self._header_owed or (self._header is not None and not self._header.engine):
             self.look_again()
 
     @on(RowList.Moved)
@@ -201,8 +203,18 @@ class BrowserScreen(ActingScreen):
         self._draw_crumb()
         self._draw_preview()
         self.draw_status()
-        if not self.query_one(Bar).typing:
+        bar = self.query_one(Bar)
+        if not bar.typing:
             self.draw_keys()
+        elif bar.typing == "/":
+            bar.suggest(self._filter_help())
+
+    def _filter_help(self) -> list[Cell]:
+        """What a filter may say, or what is wrong with this one."""
+        if self._problem:
+            return [(f"! {self._problem[0]}", "bad"), (f"  {self._problem[1]}", "")]
+        columns = " ".join(column.key for column in self.view.columns if column.key)
+        return [("words  !not  col=value: ", "dim"), (columns, "")]
 
     def _draw_crumb(self) -> None:
         rows, locator = self.rows, self.locator
@@ -215,8 +227,6 @@ class BrowserScreen(ActingScreen):
             left.append((f"   /{locator.filter}", "key"))
         if rows.marks:
             left.append((f"   marks:{len(rows.marks)}", "warn"))
-        if self._problem:
-            left.append((f"   {self._problem[0]}", "bad"))
         order = locator.sort or self.view.sort
         title = next((c.title for c in self.view.columns if c.key == order.removeprefix("-")), order.removeprefix("-"))
         right: list[Cell] = [("sort:", "dim"), (f"{title}{'v' if order.startswith('-') else '^'}", "")]
@@ -456,8 +466,7 @@ class BrowserScreen(ActingScreen):
     def go_filter(self, row: Row | None) -> None:
         self._before_typing = self.locator.filter
         self.query_one(Bar).prompt("/", self.locator.filter)
-        columns = " ".join(column.key for column in self.view.columns if column.key)
-        self.query_one(Bar).suggest([("words  !not  col=value: ", "dim"), (columns, "")])
+        self.query_one(Bar).suggest(self._filter_help())
 
     @on(Input.Changed, "#prompt")
     def _typed(self, event: Input.Changed) -> None:

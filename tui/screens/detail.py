@@ -13,11 +13,11 @@ from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
 from tui.screens.acting import ActingScreen
-from tui.screens.panes import rule, task_line
-from tui.text import duration, safe_lines
+from tui.screens.panes import rule
+from tui.text import safe_lines
 from tui.verbs import GENERAL, Row, Verb
 from tui.view import Cell, Lines, Tab, View
-from tui.views.events import changes
+from tui.views.pages import events_page, yaml_page
 from tui.widgets.bar import Bar
 from tui.widgets.lines import Line, page
 
@@ -30,53 +30,6 @@ TAIL_EVERY = 2.0
 """Seconds between two looks at a console."""
 
 _HERE = ("back", "help", "messages", "menu", "refresh", "operations")
-
-
-def yaml_page(session: Any, ctx: Any, row: Row, now: int) -> Lines:
-    """The row as YAML; a block of plain text, so that it can be copied."""
-    import yaml
-
-    text = yaml.safe_dump(_plain(row), sort_keys=False, allow_unicode=True, default_flow_style=False)
-    lines: Lines = []
-    for line in safe_lines(text.rstrip()).split("\n"):
-        name, colon, rest = line.partition(":")
-        known = bool(colon) and not name.lstrip().startswith("- ")
-        lines.append([(name + colon, "key"), (rest, "")] if known else [(line, "")])
-    return lines
-
-
-def _plain(value: Any) -> Any:
-    """Only what YAML knows by itself."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def events_page(session: Any, ctx: Any, row: Row, now: int) -> Lines:
-    """Operations and audit events of the object, newest first."""
-    from core import listing as lists
-    from core.lists import LISTINGS
-
-    key = str(row.get("id") or row.get("name"))
-    lines: Lines = []
-    operations = lists.page(session, ctx, LISTINGS["operation"], where={"object_id": key}, limit=50)
-    if operations:
-        lines += [[("Operations", "head")], *(task_line(task, now) for task in operations), [("", "")]]
-    lines.append([("Events", "head")])
-    recorded = lists.page(session, ctx, LISTINGS["event"], where={"object_id": key}, limit=200)
-    if not recorded:
-        lines.append([("  none recorded", "dim")])
-    for event in recorded:
-        lines.append(
-            [
-                (f"  {duration(now - event['at']):>4}  ", "dim"),
-                (f"{event['action']:<24} {event['user_name']:<10} {event['source']:<6} ", ""),
-                (changes(event), "dim"),
-            ]
-        )
-    return lines
 
 
 COMMON = (Tab(title="Events", read=events_page), Tab(title="YAML", read=yaml_page))

@@ -12,6 +12,17 @@ from tui.view import Cell, Lines
 Formatter = Callable[[Row, int], Cell]
 
 
+OPERATION_STATES: dict[str, tuple[str, str]] = {
+    "ready": (".", "dim"),
+    "running": ("~", "busy"),
+    "succeeded": ("+", "ok"),
+    "failed": ("!", "bad"),
+    "cancelled": ("x", "off"),
+    "blocked": ("#", "bad"),
+}
+"""State to (glyph, tone)."""
+
+
 def compact(count: int | None) -> str:
     """Bytes in at most five characters, powers of 1024: `512`, `1.5K`, `20G`. A column has no room for `20 GiB`."""
     if count is None:
@@ -78,3 +89,15 @@ def facts(pairs: list[tuple[str, Any]], *, columns: int = 1, label: int = 12, wi
             cells += [(f"{name:<{label}} ", "dim"), (text if last else f"{text[: width - 1]:<{width}}", "")]
         lines.append(cells)
     return lines
+
+
+def changes(row: Row) -> str:
+    """`name: a → b`, for the fields that changed."""
+    before, after = row["before"] or {}, row["after"] or {}
+    parts = []
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        parts.append(
+            f"{key}: {old} → {new}" if key in before and key in after else f"{key}: {new if key in after else old}"
+        )
+    return ", ".join(parts)

@@ -6,19 +6,7 @@ from typing import Any
 
 from tui.verbs import COPY, DESCRIBE, OPEN, YAML, Row
 from tui.view import Cell, Column, Lines, Tab, View
-from tui.views.cells import aged, facts
-
-
-def changes(row: Row) -> str:
-    """`name: a → b`, for the fields that changed."""
-    before, after = row["before"] or {}, row["after"] or {}
-    parts = []
-    for key in {**before, **after}:
-        old, new = before.get(key), after.get(key)
-        parts.append(
-            f"{key}: {old} → {new}" if key in before and key in after else f"{key}: {new if key in after else old}"
-        )
-    return ", ".join(parts)
+from tui.views.cells import aged, changes, facts
 
 
 def _changes(row: Row, now: int) -> Cell:

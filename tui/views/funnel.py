@@ -23,12 +23,12 @@ def funnel_lines(funnel: dict[str, Any]) -> Lines:
             lines.append([(f"  {name:<24}", ""), (f"-{gone:<4}", "bad"), (f"{after:>4} left  {bar}", "")])
         left = after
     if funnel.get("rejected"):
-        lines.append([(f"{'HOST':<18} {'FILTER':<20} WHY", "head")])
+        lines.append([(f"{'HOST':<14} {'FILTER':<10} WHY", "head")])
     for host, verdict in funnel.get("rejected", {}).items():
-        lines.append([(f"{host[:18]:<18} ", ""), (f"{verdict['filter']:<20} ", "warn"), (verdict["why"], "")])
+        lines.append([(f"{host[:14]:<14} ", ""), (f"{verdict['filter']:<10} ", "warn"), (verdict["why"], "")])
     for place, (host, weight) in enumerate(funnel.get("ranked", ())):
         first = place == 0
-        lines.append([(f"{host[:18]:<18} {'passed':<20} ", "ok" if first else ""), (f"weight {weight}", "")])
+        lines.append([(f"{host[:14]:<14} {'passed':<10} ", "ok" if first else ""), (f"weight {weight}", "")])
     return lines
 
 

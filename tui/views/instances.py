@@ -11,6 +11,7 @@ from tui.view import Cell, Column, Lines, Tab, View
 from tui.views.cells import aged, compact, facts, mebibytes, plain, short
 from tui.views.funnel import fault
 from tui.views.launch import FORM
+from tui.views.pages import recent
 
 STATUS: dict[str, tuple[str, str]] = {
     # status to (glyph, tone): never colour alone
@@ -239,9 +240,7 @@ def preview(row: Row, now: int) -> Lines:
 
 def headline(row: Row, now: int) -> list[Cell]:
     cells = [(row["id"][:8], "dim"), status(row, now), (row["flavor"], "")]
-    cells.append((place(row), ""))
-    if row["launched_at"]:
-        cells.append((f"{duration(now - row['launched_at'])} old", ""))
+    cells += [(place(row), ""), (f"{duration(now - row['created_at'])} old", "")]
     return cells
 
 
@@ -268,7 +267,9 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     for port in shown["ports"]:
         text = f"{port['network'][:16]:<16} {port['mac']:<18} {', '.join(port['ips']):<16} "
         lines.append([(text, ""), (port["status"], "ok" if port["status"] == "ACTIVE" else "dim")])
-    return lines if shown["ports"] else [*lines, [("no network", "dim")]]
+    if not shown["ports"]:
+        lines.append([("no network", "dim")])
+    return lines + recent(session, ctx, row, now)
 
 
 def empty(session: Any, ctx: Any) -> list[Cell]:

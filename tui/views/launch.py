@@ -76,10 +76,11 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         ],
         "key": [*((row["name"], row["name"]) for row in keys), ("", "none")],
     }
+    image = next((row for row in images if last and row["name"] == last["image"]), images[0])
     values = {
         "name": _fresh_name(session, own, last["name"] if last else "web-0"),
-        "image": next((row["id"] for row in images if last and row["name"] == last["image"]), choices["image"][0][0]),
-        "flavor": next((row["name"] for row in flavors if last and row["name"] == last["flavor"]), flavors[0]["name"]),
+        "image": image["id"],
+        "flavor": _first_flavor(flavors, image, last),
         "network": _last_network(session, own, last, networks),
         "key": last["key_name"] or "" if last else choices["key"][0][0],
         "count": "1",
@@ -96,6 +97,18 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         "networks": {row["id"]: row["name"] for row in networks},
     }
     return Loaded(values=values, choices=choices, facts=facts)
+
+
+def _first_flavor(flavors: list[Row], image: Row, last: Row | None) -> str:
+    """The last launch's, else the smallest that the image fits into."""
+    needed = max(image["min_disk_gb"], -(-(image["virtual_size"] or 0) // (1 << 30)))
+    fitting = [
+        row
+        for row in flavors
+        if row["ram_mb"] >= image["min_ram_mb"] and (not row["disk_gb"] or row["disk_gb"] >= needed)
+    ]
+    names = [row["name"] for row in fitting or flavors]
+    return last["flavor"] if last and last["flavor"] in names else str(names[0])
 
 
 def _image(row: Row) -> str:

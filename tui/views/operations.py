@@ -7,22 +7,13 @@ from typing import Any
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, OPEN, YAML, Confirm, Reason, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
-from tui.views.cells import aged, facts, plain, short
+from tui.views.cells import OPERATION_STATES, aged, facts, plain, short
 from tui.views.funnel import funnel_lines
 from tui.views.policy import needs_role
 
-STATES: dict[str, tuple[str, str]] = {
-    "ready": (".", "dim"),
-    "running": ("~", "busy"),
-    "succeeded": ("+", "ok"),
-    "failed": ("!", "bad"),
-    "cancelled": ("x", "off"),
-    "blocked": ("#", "bad"),
-}
-
 
 def state(row: Row, now: int) -> Cell:
-    glyph, tone = STATES.get(row["state"], ("?", ""))
+    glyph, tone = OPERATION_STATES.get(row["state"], ("?", ""))
     progress = f" {row['progress']}%" if row["state"] == "running" else ""
     return f"{glyph} {row['state']}{progress}", tone
 
@@ -136,7 +127,7 @@ VIEW = View(
     tabs=(Tab(title="Overview", read=overview),),
     preview=lambda row, now: [
         [state(row, now), (f"   {row['step']}   attempt {row['attempt']}   by {row['user_name']}", "")],
-        [_note(row, now), (f"   {(row['error'] or {}).get('hint', '')}", "")],
+        [((row["error"] or {}).get("title") or row["id"], "bad" if row["error"] else "dim")],
     ],
     empty=lambda session, ctx: [("No operations yet.", "head"), ("Whatever is asked for appears here.", "dim")],
     headline=lambda row, now: [(row["kind"], ""), state(row, now)],

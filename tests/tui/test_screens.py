@@ -1,0 +1,71 @@
+"""Every main screen as a grid of text, at both sizes, with clock and ids frozen."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tui.driving import LARGE, SMALL, Cloud, driven, same_as_golden
+from tui.locator import Locator
+
+SIZES = [pytest.param(SMALL, id="80x24"), pytest.param(LARGE, id="140x40")]
+
+
+def _name(what: str, size: tuple[int, int]) -> str:
+    return f"{what}-{size[0]}x{size[1]}"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "kind", ["instance", "image", "flavor", "keypair", "network", "host", "project", "operation", "event", "finding"]
+)
+async def test_lists(seeded: Cloud, size: tuple[int, int], kind: str) -> None:
+    async with driven(seeded, size, Locator(kind=kind)) as app:
+        same_as_golden(app.text, _name(f"list-{kind}", size))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("kind", "filter", "tab"),
+    [("instance", "web-00", 0), ("instance", "lb-03", 0), ("instance", "web-00", 3), ("operation", "lb-03", 0),
+     ("host", "kvm03", 0), ("network", "app", 0), ("project", "demo", 0), ("image", "debian", 0)],
+)  # fmt: skip
+async def test_details(seeded: Cloud, size: tuple[int, int], kind: str, filter: str, tab: int) -> None:
+    async with driven(seeded, size, Locator(kind=kind, filter=filter)) as app:
+        await app.press("d")
+        if tab:
+            await app.press(str(tab + 1))
+        await app.until(lambda: app.lines[3].strip() not in ("", "…"))
+        if kind == "instance" and not tab:
+            await app.until("No console")
+        same_as_golden(app.text, _name(f"detail-{kind}-{filter}-{tab}", size))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("menu", ["a"]),
+        ("help", ["question_mark"]),
+        ("launch", ["n"]),
+        ("confirm", ["G", "S"]),
+        ("marks", ["space", "space", "R"]),
+        ("type-out", ["asterisk", "X"]),
+        ("command", ["colon", "o"]),
+        ("wide", ["w", "right"]),
+    ],
+)
+async def test_in_front_of_the_list(seeded: Cloud, size: tuple[int, int], name: str, keys: list[str]) -> None:
+    async with driven(seeded, size) as app:
+        for key in keys:
+            await app.press(key)
+            await app.pilot.pause(0.05)
+        if name == "launch":
+            await app.until("same as")
+        same_as_golden(app.text, _name(name, size))
+
+
+@pytest.mark.parametrize("kind", ["instance", "image", "keypair", "network", "host", "operation"])
+async def test_empty_lists_name_the_next_act(empty: Cloud, kind: str) -> None:
+    async with driven(empty, SMALL, Locator(kind=kind)) as app:
+        await app.until("No ")
+        same_as_golden(app.text, f"empty-{kind}")
