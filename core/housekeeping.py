@@ -1,4 +1,4 @@
-"""What the engine tidies now and then: bytes of deleted images here, unused images in the hosts' caches, old tickets."""
+"""What the engine tidies now and then: bytes of deleted images, unused images in hosts' caches, old tickets."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -22,7 +23,7 @@ from pathlib import Path
 from sqlalchemy import func
 from sqlmodel import Session, col
 
-from core import cloud
+from core import cloud, housekeeping
 from core.cloud import Lease
 from core.config import Config
 from core.crash import CrashPoints
@@ -78,7 +79,7 @@ def ensure(config: Config, *, wait: bool = False) -> None:
         log = os.open(config.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             # Its own session: it outlives the terminal that happened to start it.
-            subprocess.Popen(
+            engine = subprocess.Popen(
                 [sys.executable, "-m", "core.serve", "--background"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -89,6 +90,8 @@ def ensure(config: Config, *, wait: bool = False) -> None:
             )
         finally:
             os.close(log)
+        # Whoever outlives the engine it started, as the app may, leaves no zombie of it.
+        threading.Thread(target=engine.wait, name="engine", daemon=True).start()
     if wait:
         deadline = time.monotonic() + START_WITHIN
         while not _door_open(config.run_dir / DOOR):
@@ -175,6 +178,7 @@ class _Service:
             asyncio.create_task(self._keep_lease(lease), name="lease"),
             asyncio.create_task(self._keep_hosts(), name="hosts"),
             asyncio.create_task(self._checkpoint(), name="checkpoint"),
+            asyncio.create_task(housekeeping.keep(self._runner, self._config, self._hosts.all), name="housekeeping"),
             asyncio.create_task(self._idle(), name="idle"),
         ]
         ending = asyncio.create_task(self._end.wait())
