@@ -8,7 +8,7 @@ from sqlmodel import Session, col
 
 from core.compute import placement
 from core.compute.instances import states, wire
-from core.errors import HostFailed, NoValidHost
+from core.errors import HostFailed, Invalid, NoValidHost
 from core.hosts import hosts
 from core.network.ports import Port
 from core.operations import operations
@@ -106,14 +106,16 @@ def _elsewhere(session: Session, work: Work, error: dict[str, Any]) -> bool:
     session.flush()
     if len(tried) >= work.config.schedule_attempts or error.get("code") == ErrorCode.DIGEST_MISMATCH:
         return False
-    request = placement.request_for(
-        session, instance, zone=work.data.get("zone"), host=work.data.get("forced"), avoid=frozenset(tried)
-    )
     try:
+        request = placement.request_for(
+            session, instance, zone=work.data.get("zone"), host=work.data.get("forced"), avoid=frozenset(tried)
+        )
         host_id, funnel = placement.place(session, instance, request, scheduler=work.config.scheduler)
     except NoValidHost as none:
-        work.operation.data = {**work.data, "funnel": none.funnel}
+        work.note(funnel=none.funnel)
         return False
+    except Invalid:
+        return False  # an instance that a hint names is gone
     instance.host_id, instance.task_state = host_id, states.SCHEDULING
     for port in session.execute(select(Port).where(col(Port.device_id) == instance.id)).scalars():
         port.host_id = host_id

@@ -36,13 +36,14 @@ def _complete(session: Session, work: Work) -> None:
     hosts.release(session, instance_id=instance.id)
     ports.delete_of_device(session, instance.id)
     parts.settle(session, instance, vm_state=states.DELETED, power_state=0)
-    instance.deleted_at = now(session)
+    instance.task_state, instance.deleted_at = None, now(session)
     session.flush()
 
 
 def _failed(session: Session, work: Work, error: dict[str, Any]) -> None:
     """What could not be deleted is still there, and says why."""
     instance = parts.instance_of(session, work)
+    instance.want = "stopped"
     parts.settle(session, instance, vm_state=states.ERROR)
     instance.fault = {**error, "operation": work.operation.id}
     session.flush()

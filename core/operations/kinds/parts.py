@@ -37,8 +37,10 @@ def instance_of(session: Session, work: Work) -> Instance:
 
 
 def settle(session: Session, instance: Instance, *, vm_state: str, power_state: int | None = None) -> None:
-    """The task is over: this is what the instance is now."""
-    instance.vm_state, instance.task_state, instance.updated_at = vm_state, None, now(session)
+    """The task is over: this is what the instance is now. Once its deletion was asked for it stays `deleting`, or
+    another verb could be accepted behind the delete and bring the guest back."""
+    instance.vm_state, instance.updated_at = vm_state, now(session)
+    instance.task_state = states.DELETING if instance.want == "absent" else None
     if power_state is not None:
         instance.power_state = power_state
     session.flush()

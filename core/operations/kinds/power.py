@@ -46,7 +46,8 @@ def _ends_in(want: str) -> Any:
 
 def _back(session: Session, instance: Instance) -> None:
     """The verb came to nothing: the wish is what the instance was before (nova reverts the task state likewise)."""
-    instance.want = _WANTED.get(instance.vm_state, "running")
+    if instance.want != "absent":
+        instance.want = _WANTED.get(instance.vm_state, "running")
     parts.settle(session, instance, vm_state=instance.vm_state)
 
 
