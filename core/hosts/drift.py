@@ -12,6 +12,7 @@ from sqlmodel import Field, Session, SQLModel, col
 from core.compute.instances import states
 from core.compute.instances.table import Instance
 from core.hosts.hosts import Host
+from core.network.networks import NetworkHost
 from core.operations import operations
 from core.sql import select
 from core.store import clock_of, now
@@ -50,9 +51,13 @@ class Difference(NamedTuple):
     evidence: dict[str, Any]
 
 
-def compare(session: Session, host: Host, seen: Observation) -> None:
-    """Note every difference between a host and the database; resolve those no longer seen."""
-    found = {(one.kind, one.object_id): one for one in _differences(session, host, seen)}
+def compare(session: Session, host: Host, seen: Observation, stamps: dict[str, int]) -> None:
+    """Note every difference between a host and the database; resolve those no longer seen.
+
+    `stamps` are those of `stamp` from before the host was looked at: what has changed since is not compared, for the
+    look is older than it.
+    """
+    found = {(one.kind, one.object_id): one for one in _differences(session, host, seen, stamps)}
     at = now(session)
     known = session.execute(
         select(Finding).where(col(Finding.host_id) == host.id, col(Finding.resolved_at).is_(None))
@@ -69,7 +74,25 @@ def compare(session: Session, host: Host, seen: Observation) -> None:
     session.flush()
 
 
-def _differences(session: Session, host: Host, seen: Observation) -> Iterator[Difference]:
+def stamp(session: Session, host_id: str) -> dict[str, int]:
+    """What changes whenever the database's idea of an object of this host does, by id: when each instance last changed,
+    deleted ones too, and the generation that the host has confirmed of each network."""
+    instances = select(Instance.id, Instance.updated_at).where(col(Instance.host_id) == host_id)
+    nets = select(NetworkHost.network_id, NetworkHost.applied).where(col(NetworkHost.host_id) == host_id)
+    return dict(session.execute(instances).all()) | dict(session.execute(nets).all())
+
+
+def resolve(session: Session, *, host_id: str, object_id: str) -> None:
+    """An operation has just made the object right on that host. A look that sees otherwise finds it anew."""
+    open_ones = select(Finding).where(
+        col(Finding.host_id) == host_id, col(Finding.object_id) == object_id, col(Finding.resolved_at).is_(None)
+    )
+    for finding in session.execute(open_ones).scalars():
+        finding.resolved_at = now(session)
+    session.flush()
+
+
+def _differences(session: Session, host: Host, seen: Observation, stamps: dict[str, int]) -> Iterator[Difference]:
     domains = {domain.uuid: domain for domain in seen.domains if domain.owned}
     rows = session.execute(
         select(Instance)
@@ -79,6 +102,8 @@ def _differences(session: Session, host: Host, seen: Observation) -> Iterator[Di
     mine: set[str] = set()
     for instance in rows:
         mine.add(instance.id)
+        if stamps.get(instance.id) != instance.updated_at:
+            continue
         if instance.task_state is not None or operations.open_on(session, instance.id):
             continue
         domain = domains.get(instance.id)
@@ -95,11 +120,15 @@ def _differences(session: Session, host: Host, seen: Observation) -> Iterator[Di
             continue
         yield from _of_guest(host, instance, domain)
     for uuid, domain in domains.items():
-        if uuid not in mine:
-            yield _stranger(session, host, domain)
+        row = session.get(Instance, uuid, populate_existing=True)
+        if uuid not in mine and (row is None or stamps.get(uuid, row.updated_at) == row.updated_at):
+            yield _stranger(host, domain, row)
     for problem in seen.problems:
         yield Difference("host_problem", problem, host.name, f"host {host.name}: {problem}", "", {})
     for network in seen.networks:
+        told = session.get(NetworkHost, (network.uuid, host.id), populate_existing=True)
+        if told is not None and not told.generation == told.applied == stamps.get(network.uuid):
+            continue
         if not network.healthy:
             yield Difference(
                 "network_broken",
@@ -134,9 +163,8 @@ def _of_guest(host: Host, instance: Instance, domain: DomainSeen) -> Iterator[Di
         )
 
 
-def _stranger(session: Session, host: Host, domain: DomainSeen) -> Difference:
+def _stranger(host: Host, domain: DomainSeen, row: Instance | None) -> Difference:
     """A guest of ours on a host that should not have it. It is kept: nothing is deleted that was not asked for."""
-    row = session.get(Instance, domain.uuid)
     name = row.name if row else domain.name
     if row is None:
         why = "no instance of that id is known"

@@ -94,17 +94,10 @@ class Reconciler:
             power = PowerState(event.detail["power"])
             if await self._runner.read(lambda session: _contradicts(session, host.id, uuid, power)):
                 # An event may be older than what has been done since. Only what is there now counts.
-                await self._settle_one(host, uuid, str(event.detail.get("reason", "")))
+                await self.look(host, reason=str(event.detail.get("reason", "")), stats=False)
         if event.kind is EventKind.HOST:
             await self.look(host)
         await self._runner.write(lambda session: _took(session, host.id, event.seq))
-
-    async def _settle_one(self, host: HostHandle, uuid: str, reason: str) -> None:
-        before = await self._runner.read(lambda session: _stamp(session, uuid))
-        seen = await host.observe(stats=False)
-        domain = next((domain for domain in seen.domains if domain.uuid == uuid), None)
-        if domain is not None:
-            await self._runner.write(lambda session: _follow(session, host.id, domain, before=before, reason=reason))
 
     # ------------------------------------------------------------------ the periodic look
 
@@ -117,13 +110,14 @@ class Reconciler:
                     with contextlib.suppress(SkydeckError):
                         await self.look(host)
 
-    async def look(self, host: HostHandle) -> Observation:
-        """Observe one host, take it in, and compare. Raises what `HostHandle.observe` raises."""
+    async def look(self, host: HostHandle, *, reason: str = "seen by a look", stats: bool = True) -> Observation:
+        """Observe one host, take it in, and compare; `reason` is why a guest may have changed. Raises what
+        `HostHandle.observe` raises."""
         async with self._looking.setdefault(host.id, asyncio.Lock()):
-            stamps = await self._runner.read(lambda session: _stamps(session, host.id))
-            seen = await host.observe()
+            stamps = await self._runner.read(lambda session: drift.stamp(session, host.id))
+            seen = await host.observe(stats=stats)
             host.knows_images({image.digest for image in seen.images if image.verified})
-            await self._runner.write(lambda session: _take_in(session, host.id, seen, stamps))
+            await self._runner.write(lambda session: _take_in(session, host.id, seen, stamps, reason=reason))
             return seen
 
 
@@ -190,15 +184,6 @@ def _live(session: Session, host_id: str, uuid: str) -> Instance | None:
     ).scalar_one_or_none()
 
 
-def _stamp(session: Session, uuid: str) -> int:
-    """When the instance last changed; 0 when it is gone."""
-    return session.execute(select(Instance.updated_at).where(col(Instance.id) == uuid)).scalar_one_or_none() or 0
-
-
-def _stamps(session: Session, host_id: str) -> dict[str, int]:
-    return dict(session.execute(select(Instance.id, Instance.updated_at).where(col(Instance.host_id) == host_id)).all())
-
-
 def _contradicts(session: Session, host_id: str, uuid: str, power: PowerState) -> bool:
     """Whether the event says something else than the database, which no operation is about to explain."""
     instance = _live(session, host_id, uuid)
@@ -241,7 +226,7 @@ def _follow(session: Session, host_id: str, domain: DomainSeen, *, before: int, 
     )
 
 
-def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str, int]) -> None:
+def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str, int], *, reason: str) -> None:
     host = session.get(Host, host_id, populate_existing=True)
     if host is None:
         return
@@ -249,5 +234,5 @@ def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str
     session.flush()
     for domain in seen.domains:
         if domain.owned and domain.uuid in stamps:
-            _follow(session, host_id, domain, before=stamps[domain.uuid], reason="seen by a periodic look")
-    drift.compare(session, host, seen)
+            _follow(session, host_id, domain, before=stamps[domain.uuid], reason=reason)
+    drift.compare(session, host, seen, stamps)
