@@ -141,10 +141,11 @@ class ImageCache:
         with self._lock:
             self._receiving.add(asked.digest)
         try:
-            with _no_room(asked, part), open(part, "a+b", buffering=0) as file:
-                if file.tell() > asked.size:
-                    file.truncate(0)
-                _check_room(part, asked.size - file.seek(0, os.SEEK_END))
+            with _no_room(asked, part), open(_touched(part), "r+b", buffering=0) as file:
+                here = os.fstat(file.fileno()).st_size
+                if here > asked.size:
+                    file.truncate(here := 0)
+                _check_room(part, asked.size - here)
                 incoming = Incoming(asked, final, file=file.fileno(), crash=self._crash)
                 if incoming.offset == asked.size:
                     incoming.finish()
@@ -191,7 +192,8 @@ class Incoming:
             raise HostError(ErrorCode.DIGEST_MISMATCH, f"more than {self._asked.size} bytes were sent")
         first = self.offset == 0
         while chunk:
-            count = os.write(self._file, chunk)
+            # Never appended: whoever else might write this image writes the same bytes to the same place.
+            count = os.pwrite(self._file, chunk, self.offset)
             self._sha.update(chunk[:count])
             self.offset += count
             chunk = chunk[count:]
@@ -242,6 +244,11 @@ def _sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _touched(path: Path) -> Path:
+    path.touch()
+    return path
 
 
 def _free(path: Path) -> int:
