@@ -33,6 +33,8 @@ PATIENCE = 3.0
 
 OBSERVE_DEADLINE = 30.0
 
+_CHANGES = frozenset({"apply", "act"})
+
 
 class Listener(Protocol):
     """Who hears of hosts: the reconciler."""
@@ -67,6 +69,15 @@ class HostHandle:
         self._holds: set[str] = set()
         """Images known to be in its cache."""
         self._carrying: dict[str, asyncio.Lock] = {}
+        self._introduced = asyncio.Event()
+
+    def connected(self) -> None:
+        """The link came up: until `introduced`, nothing new is asked of the host."""
+        self._introduced.clear()
+
+    def introduced(self) -> None:
+        """The host was told what it shall hold. A list older than a guest would have that guest quarantined."""
+        self._introduced.set()
 
     @property
     def up(self) -> bool:
@@ -76,11 +87,20 @@ class HostHandle:
         try:
             if not self.up:
                 await self.link.wait_up(PATIENCE)
+            if call in _CHANGES:
+                await self._wait_introduced()
             return await self.link.call_until_known(call, body, deadline=deadline)
         except HostError as error:
             raise failed(error, self.name) from error
         except Unavailable as down:
             raise Unavailable(f"host {self.name}: {down.title}", hint=down.hint) from down
+
+    async def _wait_introduced(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._introduced.wait()
+        except TimeoutError:
+            raise Unavailable("it is still being told what it shall hold") from None
 
     async def carry(self, digest: str, size: int, progress: Callable[[int], None]) -> None:
         # Twenty creates of one image at once carry it once: the others wait, and then find it there.
@@ -196,6 +216,7 @@ class HostPool:
         if handle is None:
             return
         if status.state is LinkState.UP:
+            handle.connected()
             assert handle.link.hello is not None
             self._tell(self._listener.connected(handle, handle.link.hello))
         elif status.state in (LinkState.DOWN, LinkState.ENDED):

@@ -41,7 +41,12 @@ from hostd.spec import (
 
 _log = logging.getLogger(__name__)
 
-_OFF = (PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.SUSPENDED)
+_STOPS = {
+    states.ACTIVE: (PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.SUSPENDED),
+    states.PAUSED: (PowerState.SHUTDOWN, PowerState.CRASHED),
+}
+"""What makes an instance SHUTOFF, by what it was."""
+
 SYNC_DEADLINE = 60.0
 
 
@@ -72,7 +77,10 @@ class Reconciler:
             _log.info("host %s has a new journal: its generations are unknown", host.name)
         try:
             known = await self._runner.read(lambda session: _known(session, host.id))
-            synced: Synced = await host.call("sync", Sync(objects=tuple(known)), deadline=SYNC_DEADLINE)
+            try:
+                synced: Synced = await host.call("sync", Sync(objects=tuple(known)), deadline=SYNC_DEADLINE)
+            finally:
+                host.introduced()
             for uuid in synced.quarantined:
                 _log.warning("host %s: guest %s belongs to nobody and was quarantined", host.name, uuid)
             await self.look(host)
@@ -207,9 +215,8 @@ def _follow(session: Session, host_id: str, domain: DomainSeen, *, before: int, 
         return
     was = {"vm_state": instance.vm_state, "power_state": instance.power_state}
     instance.power_state = power
-    stops = instance.vm_state in (states.ACTIVE, states.PAUSED) and domain.power in _OFF
-    if stops:
-        # ACTIVE or PAUSED and off: its user, or its host's end, switched it off.
+    if domain.power in _STOPS.get(instance.vm_state, ()):
+        # Its user, or its host's end, switched it off.
         instance.vm_state, instance.want = states.STOPPED, "stopped"
     instance.updated_at = now(session)
     session.flush()
