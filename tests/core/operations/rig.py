@@ -61,8 +61,13 @@ class FakeLink:
         self.may_carry.set()
         self.calls: list[str] = []
         self._holds: set[str] = set()
+        self._introduced = asyncio.Event()
+
+    def introduced(self) -> None:
+        self._introduced.set()
 
     async def hello(self, cloud_id: str, term: int) -> HelloReply:
+        self._introduced.clear()
         self.connection = self.fake.connect()
         reply: HelloReply = await self.connection.call(
             "hello", Hello(protocol=PROTOCOL, cloud=cloud_id, term=term, host=self.id)
@@ -73,6 +78,8 @@ class FakeLink:
         if not self.up or self.connection is None:
             raise Unavailable(f"host {self.name}: no route to it")
         self.calls.append(call)
+        if call in ("apply", "act"):
+            await self._introduced.wait()
         try:
             return await self.connection.call(call, body)
         except ConnectionResetError:
