@@ -23,6 +23,7 @@ from sqlmodel import Session, col
 from core.config import Config
 from core.crash import CrashPoints
 from core.errors import Failed, HostFailed, SkydeckError, Superseded, Unavailable, Unknown
+from core.hosts import drift
 from core.operations import operations
 from core.operations.kinds import KINDS
 from core.operations.operations import HEARTBEAT, MAX_ATTEMPTS, Operation, State
@@ -303,6 +304,7 @@ class Engine:
             operations.write(session, work.operation, data=work.data)
             if state is State.SUCCEEDED:
                 kind.complete(session, work)
+                drift.resolve(session, host_id=work.operation.lane, object_id=work.operation.object_id)
             elif state is State.CANCELLED:
                 kind.cancelled(session, work)
             else:
