@@ -377,6 +377,7 @@ def upgrade() -> None:
         batch_op.create_index("instance_all_by_name", ["deleted_at", "name", "id"], unique=False)
         batch_op.create_index("instance_by_age", ["deleted_at", "project_id", "created_at", "id"], unique=False)
         batch_op.create_index("instance_by_name", ["deleted_at", "project_id", "name", "id"], unique=False)
+        batch_op.create_index("instance_use", ["deleted_at", "project_id", "vcpus", "ram_mb"], unique=False)
         batch_op.create_index(batch_op.f("ix_instance_host_id"), ["host_id"], unique=False)
 
     op.create_table(
