@@ -42,7 +42,7 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed
-	$(ROOT) $(BIN)/pytest -q -s -m bench
+	$(ROOT) $(BIN)/python -m tests.bench
 
 lab: $(VENV)/installed
 	$(ROOT) $(BIN)/python -m tests.lab up --hosts $(HOSTS)

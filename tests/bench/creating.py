@@ -27,9 +27,9 @@ from tests.e2e.cloud import Cloud
 from tests.lab.guest import build
 from tests.lab.hosts import LabHost
 
-ROUNDS = 3
+ROUNDS = 7
 CROWD = 20
-CROWDS = 0
+CROWDS = 2
 AT_ONCE = 4
 """Bare starts side by side, as hostd does them."""
 
