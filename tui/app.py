@@ -9,12 +9,14 @@ import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 from textual.signal import Signal
+from textual.widget import Widget
 
 from tui import registry
 from tui.feed import Feed
@@ -48,17 +50,18 @@ class Skydeck(App[None], inherit_bindings=False):
     ]
 
     def __init__(self, seat: Seat | None = None, locator: Locator | None = None, *, engine: bool = True) -> None:
-        super().__init__()
+        # Without colour, ANSI mode draws with bold and reverse only; the default would turn colours into greys.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.seat = seat or Seat()
         self.start_at = locator or Locator(kind=registry.FIRST)
         self.notes = Notes()
         self.feed: Feed | None = None
         self.rows_changed: Signal[None] = Signal(self, "rows changed")
         self._engine = engine
+        self._aimed: WeakKeyDictionary[events.Key, Widget | None] = WeakKeyDictionary()
+        """Keys under way, and the widget that had the focus when they arrived."""
         if self.no_color:
-            # Without colour this theme draws with bold and reverse only; Textual took the variable away from children.
             self.theme = "ansi-dark"
-            os.environ["NO_COLOR"] = "1"
 
     def get_default_screen(self) -> Screen[None]:
         return BrowserScreen(dataclass_without_project(self.start_at))
@@ -139,6 +142,17 @@ class Skydeck(App[None], inherit_bindings=False):
         if self.feed is not None:
             self.feed.stop()
         self.seat.close()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Typing ahead: a key goes to the widget that had the focus when it arrived, and comes back here when that had
+        no use for it. When a key before it has moved the focus meanwhile (`/` opened the prompt, `S` asked), it was
+        meant for the new one, not for the list's verbs."""
+        if isinstance(event, events.Key):
+            if event.is_forwarded and self._aimed.pop(event, self.focused) is not self.focused:
+                event = events.Key(event.key, event.character)
+            if not event.is_forwarded:
+                self._aimed[event] = self.focused
+        await super().on_event(event)
 
     # ------------------------------------------------------------------ saying
 

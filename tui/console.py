@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import termios
 import threading
 import tty
@@ -39,16 +38,16 @@ Attach = Callable[[], Awaitable[Stream]]
 """Takes a ticket and attaches. Raises SkydeckError."""
 
 
-def run(name: str, attach: Attach) -> None:
-    """Be the console until the person leaves. What goes wrong is said there, and tried again."""
-    thread = threading.Thread(target=lambda: asyncio.run(_session(safe(name), attach)), name="console")
+def run(name: str, attach: Attach, *, keyboard: int = 0, screen: int = 1) -> None:
+    """Be the console until the person leaves, on these file descriptors. What goes wrong is said there."""
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_session(safe(name), attach, keyboard, screen)), name="console"
+    )
     thread.start()
     thread.join()
 
 
-async def _session(name: str, attach: Attach) -> None:
-    keyboard = sys.__stdin__.fileno() if sys.__stdin__ else 0
-    screen = sys.__stdout__.fileno() if sys.__stdout__ else 1
+async def _session(name: str, attach: Attach, keyboard: int, screen: int) -> None:
     before = termios.tcgetattr(keyboard)
     keys: asyncio.Queue[bytes] = asyncio.Queue()
     loop = asyncio.get_running_loop()

@@ -104,7 +104,7 @@ async def test_filter_as_typed(seeded: Cloud) -> None:
     async with driven(seeded) as app:
         await app.press("slash")
         await app.type("web")
-        await app.until("4/24")
+        await app.until(" 4/24")
         await app.press("enter")
         assert app.lines[-1].startswith(":i /web")
         await app.press("q")
@@ -112,7 +112,8 @@ async def test_filter_as_typed(seeded: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filter", "count"), [("status=error", 4), ("status=!error", 20), ("status!=error", 20), ("!web", 20), ("vcpus=4 lb", 0)]
+    ("filter", "count"),
+    [("status=error", 4), ("status=!error", 20), ("status!=error", 20), ("!web", 20), ("vcpus=4 lb", 0)],
 )  # fmt: skip
 async def test_filters(seeded: Cloud, filter: str, count: int) -> None:
     async with driven(seeded, locator=Locator(kind="instance", filter=filter)) as app:
@@ -158,7 +159,7 @@ async def test_a_whole_locator(seeded: Cloud) -> None:
         await app.press("colon")
         await app.type("i /web sort=-created_at")
         await app.press("enter")
-        await app.until("4/24")
+        await app.until(" 4/24")
         assert "sort:AGEv" in app.lines[1]
         assert app.lines[-1].startswith(":i /web sort=-created_at")
 
@@ -233,7 +234,7 @@ async def test_many_are_acted_on_one_by_one_and_each_refusal_is_kept(seeded: Clo
         await app.press("slash")
         await app.type("flavor=m1.small")
         await app.press("enter")
-        await app.until("8/24")
+        await app.until(" 8/24")
         await app.press("asterisk")
         await app.until("marks:8")
         await app.press("S")

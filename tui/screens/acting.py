@@ -5,6 +5,7 @@ The browser acts on the cursor or the marks, the detail page on its one object; 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -111,18 +112,19 @@ class ActingScreen(Screen[None]):
         if verb.action:
             self.go(verb.action, rows[0] if rows else None)
         else:
-            self.act(verb, rows)
+            # Asked before this returns: keys typed ahead answer the question, they are no verbs.
+            self.act(verb, rows, self.confirmed(verb, [safe(str(row[self.view.name])) for row in rows]))
 
     def go(self, action: str, row: Row | None) -> None:
         """A verb that goes somewhere: `go_<action>` of the screen."""
         getattr(self, f"go_{action}")(row)
 
     @work(group="act")
-    async def act(self, verb: Verb, rows: list[Row]) -> None:
-        names = [safe(str(row[self.view.name])) for row in rows]
-        value = await self.confirmed(verb, names)
+    async def act(self, verb: Verb, rows: list[Row], answer: asyncio.Future[str | None]) -> None:
+        value = await answer
         if value is None:
             return
+        names = [safe(str(row[self.view.name])) for row in rows]
         done, refused = [], []
         from core.errors import SkydeckError
 
@@ -150,21 +152,24 @@ class ActingScreen(Screen[None]):
         elif done:
             self.app.tell(f"{verb.done} {_listed(done)}", tone="ok")
 
-    async def confirmed(self, verb: Verb, names: list[str]) -> str | None:
+    def confirmed(self, verb: Verb, names: list[str]) -> asyncio.Future[str | None]:
         """The chosen value, "" when nothing is asked; None when the person thought better of it."""
         tier = verb.tier(len(names))
         what = _listed(names) if len(names) == 1 else f"{len(names)} marked ({_listed(names)})"
         if tier is Confirm.BAR:
             tone = "alarm" if verb.dangerous else "ask"
             question = f"{verb.name.capitalize()} {what}?"
-            return await self.query_one(Bar).ask(question, verb.choices or YES, tone=tone)
+            return self.query_one(Bar).ask(question, verb.choices or YES, tone=tone)
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         if tier is Confirm.TYPE:
             from tui.screens.confirm import TypeOut
 
             word = names[0] if len(names) == 1 else f"{verb.name} {len(names)}"
-            agreed = await self.app.push_screen_wait(TypeOut(f"{verb.help}: {what}", word))
-            return "yes" if agreed else None
-        return ""
+            dialog = TypeOut(f"{verb.help}: {what}", word)
+            self.app.push_screen(dialog, lambda agreed: answer.set_result("yes" if agreed else None))
+        else:
+            answer.set_result("")
+        return answer
 
     # ------------------------------------------------------------------ going, where both screens go alike
 
@@ -192,11 +197,14 @@ class ActingScreen(Screen[None]):
 
         self.app.push_screen(Messages())
 
-    @work(group="act")
-    async def go_copy(self, row: Row | None) -> None:
+    def go_copy(self, row: Row | None) -> None:
         assert row is not None
         options = [_copy_choice(name) for name in (*self.view.copies, "json")]
-        field = await self.query_one(Bar).ask(f"Copy of {safe(str(row[self.view.name]))}:", options, tone="on")
+        self._copy(row, self.query_one(Bar).ask(f"Copy of {safe(str(row[self.view.name]))}:", options, tone="on"))
+
+    @work(group="act")
+    async def _copy(self, row: Row, answer: asyncio.Future[str | None]) -> None:
+        field = await answer
         if field is None:
             return
         text = json.dumps(row, default=str, indent=1) if field == "json" else str(row.get(field, ""))

@@ -287,31 +287,40 @@ class BrowserScreen(ActingScreen):
             return self.locator
         return dataclasses.replace(self.locator, project=ALL if seat.ctx.all_projects else seat.ctx.project_id)
 
-    @work(group="project", exclusive=True)
-    async def go_to(self, locator: Locator, *, remember: bool = True) -> None:
+    def go_to(self, locator: Locator, *, remember: bool = True) -> None:
         """Visit a locator that may name another project."""
+        here = self._here()
+        if locator.project in ("", here.project):
+            self.visit(locator, remember=remember)
+            return
+        self.rows.restart()  # nothing may be done to the old rows while the project changes
+        self._go_elsewhere(locator, here if remember else None)
+
+    @work(group="project", exclusive=True)
+    async def _go_elsewhere(self, locator: Locator, before: Locator | None) -> None:
         from core.errors import SkydeckError
 
-        seat, here = self.app.seat, self._here()
-        elsewhere = locator.project not in ("", here.project)
-        if elsewhere and remember:
-            self._past.append(here)
+        seat = self.app.seat
         try:
-            if elsewhere and locator.project == ALL:
+            if locator.project == ALL:
                 seat.span(True)
-            elif elsewhere:
+            else:
                 await seat.enter(locator.project.removeprefix("@"))
         except SkydeckError as bad:
             self.app.tell(bad.title, bad.hint, tone="bad")
+            self.look_again()
             return
-        if elsewhere:
-            self.rows.marks.clear()
-        self.visit(locator, remember=remember and not elsewhere)
+        if before is not None:
+            self._past.append(before)
+        self.rows.marks.clear()
+        self.visit(locator, remember=False)
+        self._arrived = locator.filter
 
     # ------------------------------------------------------------------ who verbs mean
 
     def under_cursor(self) -> Row | None:
-        return self.rows.row
+        # Between asking for another list and having it, what is drawn is no longer meant.
+        return None if self.rows.fresh else self.rows.row
 
     def marked(self) -> list[Row]:
         return self.rows.marked_rows()
@@ -518,7 +527,7 @@ class BrowserScreen(ActingScreen):
 
     def _end_typing(self) -> None:
         self.query_one(Bar).close_prompt()
-        self.rows.focus()
+        self.set_focus(self.rows)
         self._draw_lines()
 
 

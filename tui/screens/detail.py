@@ -13,7 +13,6 @@ from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
 from tui.screens.acting import ActingScreen
-from tui.screens.panes import rule
 from tui.text import safe_lines
 from tui.verbs import GENERAL, Row, Verb
 from tui.view import Cell, Lines, Tab, View
@@ -74,12 +73,14 @@ class DetailScreen(ActingScreen):
             with VerticalScroll(id="page"):
                 yield Static(id="text", markup=False)
             with VerticalScroll(id="tail"):
+                yield Line(id="tail-title")
                 yield Static(id="tail-text", markup=False)
         yield Bar()
 
     def on_mount(self) -> None:
         self.app.rows_changed.subscribe(self, self._news)
         self.query_one("#page").focus()
+        self.query_one("#tail-title", Line).show([("── Console, read-only; o attaches ──", "dim")])
         self._draw()
         self._wake.set()
         self._follow()
@@ -167,9 +168,7 @@ class DetailScreen(ActingScreen):
             if at_end:
                 scroll.scroll_end(animate=False)
         else:
-            width = self.query_one("#tail").size.width
-            title = rule("Console, read-only; o attaches", width)
-            self.query_one("#tail-text", Static).update(page([title, *shown[-max(4, self.size.height - 8) :]]))
+            self.query_one("#tail-text", Static).update(page(shown[-max(4, self.size.height - 8) :]))
 
     # ------------------------------------------------------------------ drawing
 

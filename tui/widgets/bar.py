@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.verbs import Choice
@@ -24,43 +25,54 @@ SHOWN = 6.0
 class Question(Line, can_focus=True):
     """A question with its answers. While it is asked it has the keyboard; any other key is No."""
 
+    class Answered(Message):
+        """It is over, one way or the other."""
+
     def __init__(self) -> None:
         super().__init__(id="question")
+        self._before: Widget | None = None
         self._answer: asyncio.Future[str | None] | None = None
         self._choices: Sequence[Choice] = ()
 
-    async def ask(self, text: str, choices: Sequence[Choice], *, tone: str) -> str | None:
-        """The chosen value; None when cancelled."""
+    def ask(self, text: str, choices: Sequence[Choice], *, tone: str) -> asyncio.Future[str | None]:
+        """The chosen value; None when cancelled.
+
+        The question has the keyboard when this returns: the next key, however fast it was typed, is its answer.
+        """
         self.cancel()
         self._choices = choices
         self._answer = asyncio.get_running_loop().create_future()
         labels = "   ".join(choice.label for choice in choices)
         self.show([(f" {text} ", tone), (f"  {labels}   [N] cancel", "head")])
         self.display = True
-        before = self.screen.focused
-        self.focus()
-        try:
-            return await self._answer
-        finally:
-            self.display = False
-            if before is not None:
-                before.focus()
+        self._before = self.screen.focused
+        self.screen.set_focus(self)
+        return self._answer
 
     def cancel(self) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(None)
+        self._end(None)
+
+    def _end(self, value: str | None) -> None:
+        if self._answer is None or self._answer.done():
+            return
+        self._answer.set_result(value)
+        if self.has_focus:
+            self.screen.set_focus(self._before)
+        self.display = False
+        self.post_message(self.Answered())
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return True  # no binding may act while a question waits
 
     def on_key(self, event: events.Key) -> None:
+        if self._answer is None or self._answer.done():
+            return  # typed after the answer: it goes on to whoever has the keyboard now
         event.stop()
         event.prevent_default()
         pressed = event.character or event.key
         for choice in self._choices:
             if pressed == choice.key:
-                if self._answer is not None and not self._answer.done():
-                    self._answer.set_result(choice.value)
+                self._end(choice.value)
                 return
         self.cancel()
 
@@ -162,14 +174,14 @@ class Bar(Vertical):
 
     # ------------------------------------------------------------------ questions and typing
 
-    async def ask(self, text: str, choices: Sequence[Choice], *, tone: str) -> str | None:
-        """Ask in the place of the keys."""
-        keys = self.query_one("#keys", Line)
-        keys.display = False
-        try:
-            return await self.query_one(Question).ask(text, choices, tone=tone)
-        finally:
-            keys.display = True
+    def ask(self, text: str, choices: Sequence[Choice], *, tone: str) -> asyncio.Future[str | None]:
+        """Ask in the place of the keys, from this moment on."""
+        answer = self.query_one(Question).ask(text, choices, tone=tone)
+        self.query_one("#keys", Line).display = False
+        return answer
+
+    def on_question_answered(self) -> None:
+        self.query_one("#keys", Line).display = not self.query_one(Question).display
 
     @property
     def typing(self) -> str:
@@ -189,7 +201,7 @@ class Bar(Vertical):
         with prompt.prevent(Input.Changed):
             prompt.value = text
         prompt.cursor_position = len(text)
-        prompt.focus()
+        self.screen.set_focus(prompt)  # at once: keys typed fast belong to the line, not to the list's verbs
 
     def suggest(self, cells: list[Cell]) -> None:
         """In the place of the keys, while typing."""

@@ -24,6 +24,7 @@ class ChoiceLine(Widget, can_focus=True):
     DEFAULT_CSS = """
     ChoiceLine { height: 1; width: 1fr; }
     ChoiceLine:focus { background: $primary 45%; text-style: bold; }
+    ChoiceLine:focus:nocolor { text-style: bold reverse; }
     """
 
     class Changed(Message):

@@ -52,6 +52,7 @@ class RowList(ScrollView, can_focus=True):
     RowList > .rowlist--head { text-style: bold; color: $text-muted; }
     RowList > .rowlist--cursor { background: $primary 45%; text-style: bold; }
     RowList > .rowlist--marked { color: $warning; text-style: bold; }
+    RowList:nocolor > .rowlist--cursor { text-style: bold reverse; }
     """
 
     class Needs(Message):
@@ -326,19 +327,19 @@ class RowList(ScrollView, can_focus=True):
     def _notice_line(self, y: int, width: int) -> Strip:
         start = max(2, (self.height - len(self.notice)) // 3)
         if not start <= y < start + len(self.notice):
-            return Strip.blank(width)
-        segments, used = [Segment("  ")], 2
+            return Strip.blank(width, Style.null())
+        segments, used = [Segment("  ", Style.null())], 2
         for text, tone in self.notice[y - start]:
             shown = safe(text)[: max(0, width - used)]
             segments.append(Segment(shown, Style.parse(TONES[tone])))
             used += len(shown)
-        return Strip(segments).adjust_cell_length(width)
+        return Strip(segments).adjust_cell_length(width, Style.null())
 
     def _draw(self, key: _Key, width: int) -> Strip:
         if not key:
-            return Strip.blank(width)
+            return Strip.blank(width, Style.null())
         if len(key) == 1:
-            return Strip([Segment((("> " if key[0] else "  ") + "…").ljust(width))], width)
+            return Strip([Segment((("> " if key[0] else "  ") + "…").ljust(width), Style.null())], width)
         cells, at_cursor, marked = key
         base = self.get_component_rich_style("rowlist--cursor") if at_cursor else Style.null()
         name_style = base + self.get_component_rich_style("rowlist--marked", partial=True) if marked else base
