@@ -105,6 +105,9 @@ class Reconciler:
                 await self.look(host, reason=str(event.detail.get("reason", "")), stats=False)
         if event.kind is EventKind.HOST:
             await self.look(host)
+            if event.detail.get("what") == "libvirt_up":
+                await self._runner.write(lambda session: operations.revive(session, host.id))
+                self._wake()
         await self._runner.write(lambda session: _took(session, host.id, event.seq))
 
     # ------------------------------------------------------------------ the periodic look
