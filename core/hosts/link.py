@@ -33,7 +33,9 @@ HEARTBEAT: Final = 10.0
 """Seconds of silence after which hostd is asked for a sign of life: SSH's keepalive speaks for sshd alone."""
 HEARTBEAT_TIMEOUT: Final = 30.0
 
-_STEADY: Final = 5.0
+_STEADY: Final = 1.0
+"""Seconds after which a connection counts as one that held: the next one is tried again without delay."""
+
 _ENDING: Final = frozenset({ErrorCode.STALE_CONTROLLER, ErrorCode.WRONG_HOST, ErrorCode.WRONG_CLOUD})
 _log = logging.getLogger(__name__)
 
