@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,18 +12,30 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlmodel import col
+
 from core import cloud, config, door, serve
+from core.compute import flavors
 from core.compute.instances import create, reads, verbs
-from core.compute.instances.create import CreateSpec
+from core.compute.instances.create import Created, CreateSpec
 from core.compute.instances.table import Instance
 from core.context import Context
-from core.hosts import enroll
+from core.crash import FILE as CRASH_FILE
+from core.hosts import enroll, hosts
+from core.hosts.drift import Finding
+from core.hosts.hosts import Host
 from core.images import images
 from core.images.stores import ImageStore
-from core.operations.operations import OPEN, Operation
+from core.network import ports
+from core.network.ports import Port
+from core.operations import operations
+from core.operations.operations import OPEN, Operation, State
+from core.sql import select
 from core.verify import Violation, verify
-from hostd.spec import Observation, load
-from tests.lab.guest import GuestImage
+from hostd.compute.domain_xml import PREFIX
+from hostd.relay import RUN
+from hostd.spec import DomainSeen, Observation, load
+from tests.lab.guest import DISK_MIB, GuestImage
 from tests.lab.hosts import Lab, LabHost
 
 T = TypeVar("T")
@@ -32,15 +43,22 @@ T = TypeVar("T")
 READY = "SKYDECK ready"
 """What the guest prints when it has booted."""
 
-PATIENCE = 120.0
+NANO = "nano"
+"""A flavor just large enough for the guest: 128 MB, and a root disk of its image's size."""
+
+PATIENCE = 60.0
+"""Seconds within which whatever was disturbed must have come right."""
 
 
 class Cloud:
     """skydeck with a home in `home`. `close` leaves nothing behind."""
 
     def __init__(self, home: Path, **settings: str) -> None:
+        """`settings` are environment variables."""
         self.environ = {**os.environ, "SKYDECK_HOME": str(home), **settings}
         self.config = config.load(self.environ)
+        self.hosts: dict[str, LabHost] = {}
+        """The enrolled ones, by name."""
         self.store = cloud.open_store(self.config)
         with self.store.read() as session:
             self.ctx: Context = cloud.context(session, self.config, source="cli")
@@ -60,17 +78,40 @@ class Cloud:
 
     def kill_engine(self) -> None:
         os.kill(self.engine_pid, signal.SIGKILL)
-        self.until(lambda: not serve.running(self.config), "the engine is gone")
+        self.until_engine_ended()
 
     def stop_engine(self) -> None:
         if serve.running(self.config):
             os.kill(self.engine_pid, signal.SIGTERM)
-            self.until(lambda: not serve.running(self.config), "the engine has ended")
+            self.until_engine_ended()
+
+    def until_engine_ended(self) -> None:
+        self.until(lambda: not serve.running(self.config), "the engine has ended", every=0.01)
+
+    def restart_engine(self) -> None:
+        """A new engine, connected to every host."""
+        self.stop_engine()
+        self.start_engine()
+        for name in self.hosts:
+            self.until_up(name)
+
+    def configure(self, **settings: int) -> None:
+        """Have the next engine started with these settings and no others."""
+        self.stop_engine()
+        self.config.home.mkdir(parents=True, exist_ok=True)
+        (self.config.home / "config.toml").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+        self.config = config.load(self.environ)
+
+    def arm(self, label: str) -> Path:
+        """Have the engine die at a crash point, once. The file is gone when it has."""
+        file = self.config.run_dir / CRASH_FILE
+        file.write_text(label)
+        return file
 
     # ------------------------------------------------------------------ hosts and images
 
-    def enrol(self, lab: Lab, hosts: Iterable[LabHost]) -> None:
-        for host in hosts:
+    def enrol(self, lab: Lab, machines: Iterable[LabHost]) -> None:
+        for host in machines:
             enroll.add(
                 self.store,
                 self.config,
@@ -83,56 +124,107 @@ class Cloud:
                 ask=lambda question: True,
                 tell=lambda text: None,
             )
+            self.hosts[host.name] = host
         self.start_engine()
-        for host in hosts:
-            self.until_up(host.name)
+        for name in self.hosts:
+            self.until_up(name)
+
+    def host(self, name: str) -> Host:
+        return self.row(hosts.find, name)
 
     def until_up(self, name: str) -> None:
-        self.until(lambda: self.row(_host, name).state == "up", f"host {name} is up")
+        self.until(lambda: self.host(name).state == "up", f"host {name} is up")
+
+    def until_down(self, name: str) -> None:
+        self.until(lambda: self.host(name).state == "down", f"host {name} is down")
+
+    def inside(self, name: str, path: str) -> Path:
+        """A path of a host, as this machine reaches it. Changes with the host's power."""
+        return Path(f"/proc/{self.hosts[name].pid}/root{path}")
+
+    def hostd_pid(self, name: str) -> int:
+        """Of the host's daemon, as the host numbers it."""
+        return int(self.inside(name, f"{RUN}/hostd.pid").read_text())
+
+    def kill_hostd(self, name: str) -> None:
+        self.hosts[name].run(["kill", "-9", str(self.hostd_pid(name))])
+
+    def arm_host(self, name: str, label: str) -> Path:
+        """Have the host's daemon die at a crash point, once. The file is gone when it has."""
+        file = self.inside(name, f"{RUN}/crash")
+        file.write_text(label)
+        return file
 
     def add_guest(self, image: GuestImage) -> None:
         """The lab's guest as image `tiny`, booted with its kernel and ramdisk."""
-        store = ImageStore(self.config.images_dir)
-        ids: dict[str, str] = {}
-        for name, file, kind in (
-            ("tiny-kernel", image.kernel, "aki"),
-            ("tiny-ramdisk", image.ramdisk, "ari"),
-            ("tiny", image.disk, "qcow2"),
-        ):
-            properties = {} if kind != "qcow2" else {
-                "kernel_id": "tiny-kernel", "ramdisk_id": "tiny-ramdisk", "os_command_line": image.cmdline,
-            }  # fmt: skip
-            stored = store.put_file(file)
-            virtual = 32 << 20 if kind == "qcow2" else stored.size
-            with self.store.write() as session:
-                made = images.create(session, self.ctx, name=name, disk_format=kind, properties=properties)
-                images.begin(session, self.ctx, made.id)
-                images.activate(
-                    session, self.ctx, made.id, digest=stored.digest, size=stored.size, virtual_size=virtual
-                )
-                ids[name] = made.id
+        self.add_image("tiny-kernel", image.kernel, disk_format="aki")
+        self.add_image("tiny-ramdisk", image.ramdisk, disk_format="ari")
+        boot = {"kernel_id": "tiny-kernel", "ramdisk_id": "tiny-ramdisk", "os_command_line": image.cmdline}
+        self.add_image("tiny", image.disk, disk_format="qcow2", virtual_size=DISK_MIB << 20, properties=boot)
+
+    def add_image(
+        self,
+        name: str,
+        file: Path,
+        *,
+        disk_format: str,
+        virtual_size: int | None = None,
+        properties: dict[str, str] | None = None,
+    ) -> str:
+        """An active image of the file's bytes, copied; its digest."""
+        stored = ImageStore(self.config.images_dir).put_file(file)
+        size = stored.size if virtual_size is None else virtual_size
+        with self.store.write() as session:
+            made = images.create(session, self.ctx, name=name, disk_format=disk_format, properties=properties or {})
+            images.begin(session, self.ctx, made.id)
+            images.activate(session, self.ctx, made.id, digest=stored.digest, size=stored.size, virtual_size=size)
+        return stored.digest
+
+    def delete_image(self, name: str) -> str:
+        """Row and bytes; the digest it had."""
+        digest = str(self.ask(images.delete, name).digest)
+        ImageStore(self.config.images_dir).path(digest).unlink()
+        return digest
 
     # ------------------------------------------------------------------ verbs
 
-    def launch(self, name: str, *, host: str | None = None, wait: bool = True, **more: Any) -> str:
-        """A guest; the id. Waits until it is ACTIVE unless told not to."""
+    def add_flavor(self, name: str, *, ram_mb: int, disk_gb: int = 0, ephemeral_gb: int = 0) -> None:
+        with self.store.write() as session:
+            flavors.create(
+                session, self.ctx, name=name, ram_mb=ram_mb, disk_gb=disk_gb, ephemeral_gb=ephemeral_gb, vcpus=1
+            )
+
+    def ask(self, verb: Callable[..., T], *arguments: Any, **more: Any) -> T:
+        """One of core's verbs, in a transaction of its own."""
+        with self.store.write() as session:
+            return verb(session, self.ctx, *arguments, **more)
+
+    def create(self, name: str, *, host: str | None = None, flavor: str = NANO, **more: Any) -> Created:
+        """Ask for guests; nothing is waited for."""
         zone = f"nova:{host}" if host else None
-        spec = CreateSpec(name=name, flavor="m1.tiny", image="tiny", availability_zone=zone, **more)
-        made = create.create(self.store, self.config, self.ctx, spec)
-        if wait:
-            self.ended(made.operations[0].id)
-            assert self.status(name) == "ACTIVE", self.operation(made.operations[0].id).error
+        more.setdefault("image", "tiny")
+        spec = CreateSpec(name=name, flavor=flavor, availability_zone=zone, **more)
+        return create.create(self.store, self.config, self.ctx, spec)
+
+    def launch(self, name: str, *, host: str | None = None, **more: Any) -> str:
+        """A guest that is ACTIVE; the id."""
+        made = self.create(name, host=host, **more)
+        self.succeeded(made.operations[0].id)
+        assert self.status(name) == "ACTIVE"
         return made.instances[0].id
 
+    def start_power(self, name: str, verb: str) -> Operation:
+        """Ask for a power verb and go on."""
+        return self.ask(verbs.power, name, verb)
+
     def power(self, name: str, verb: str) -> Operation:
-        with self.store.write() as session:
-            operation = verbs.power(session, self.ctx, name, verb)
-        return self.ended(operation.id)
+        return self.ended(self.start_power(name, verb).id)
+
+    def start_delete(self, name: str) -> Operation:
+        return self.ask(verbs.delete, name)
 
     def delete(self, name: str) -> Operation:
-        with self.store.write() as session:
-            operation = verbs.delete(session, self.ctx, name)
-        return self.ended(operation.id)
+        return self.ended(self.start_delete(name).id)
 
     # ------------------------------------------------------------------ looking
 
@@ -146,14 +238,31 @@ class Cloud:
     def status(self, name: str) -> str:
         return self.instance(name).status
 
+    def ports(self, name: str) -> list[Port]:
+        with self.store.read() as session:
+            return ports.of_device(session, verbs.find(session, self.ctx, name).id)
+
     def address(self, name: str) -> str:
         with self.store.read() as session:
             return str(reads.show(session, verbs.find(session, self.ctx, name))["addresses"][0][1])
 
     def operation(self, id: str) -> Operation:
-        from core.operations import operations
-
         return self.row(operations.find, id)
+
+    def open_operations(self) -> list[Operation]:
+        with self.store.read() as session:
+            return list(session.execute(select(Operation).where(col(Operation.state).in_(OPEN))).scalars())
+
+    def findings(self) -> list[Finding]:
+        """The open ones."""
+        with self.store.read() as session:
+            return list(session.execute(select(Finding).where(col(Finding.resolved_at).is_(None))).scalars())
+
+    def succeeded(self, id: str, *, patience: float = PATIENCE) -> Operation:
+        """Wait for an operation's success."""
+        operation = self.ended(id, patience=patience)
+        assert operation.state == State.SUCCEEDED, (operation.kind, operation.state, operation.error)
+        return operation
 
     def ended(self, id: str, *, patience: float = PATIENCE) -> Operation:
         """Wait for an operation to end or be blocked."""
@@ -164,22 +273,36 @@ class Cloud:
         )
         return self.operation(id)
 
-    def until(self, true: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
+    def until(self, true: Callable[[], bool], what: str, *, patience: float = PATIENCE, every: float = 0.05) -> None:
         """Wait for something that other processes bring about."""
         deadline = time.monotonic() + patience
         while not true():
             if time.monotonic() > deadline:
                 log = self.config.log_file.read_text()[-3000:] if self.config.log_file.exists() else ""
                 raise AssertionError(f"not within {patience:.0f} s: {what}\n{log}")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def console_log(self, name: str, lines: int = 200) -> str:
         with self.store.write() as session:
             ticket = door.ticket(session, self.ctx, purpose="console_log", instance=name)
         return asyncio.run(door.console_log(self.config, ticket, lines))
 
-    def booted(self, name: str) -> None:
-        self.until(lambda: READY in self.console_log(name), f"{name} has booted")
+    def boots(self, name: str) -> int:
+        """How often the guest has come up so far, by its console log."""
+        return self.console_log(name).count(READY)
+
+    def starts(self, name: str) -> int:
+        """How often the guest's kernel has begun so far, by its console log."""
+        return self.console_log(name).count("SKYDECK kernel")
+
+    def booted(self, name: str, *, boots: int = 1) -> None:
+        """Wait until the guest has come up for the n-th time and shows its prompt."""
+
+        def up() -> bool:
+            parts = self.console_log(name).split(READY)
+            return len(parts) > boots and "# " in parts[-1]
+
+        self.until(up, f"{name} has booted {boots} times")
 
     def type(self, name: str, text: str, expect: str) -> str:
         """Attach to a guest's console, type, and return what it wrote until `expect`."""
@@ -208,6 +331,18 @@ class Cloud:
         answers = asyncio.run(door.observe(self.config, ticket))
         return {host: load(Observation, answer) for host, answer in answers.items()}
 
+    def seen(self, name: str) -> DomainSeen | None:
+        """The guest as its host has it now."""
+        row = self.instance(name)
+        domains = self.observe()[str(row.host_id)].domains
+        return next((domain for domain in domains if domain.uuid == row.id), None)
+
+    def qemu(self, host: str, name: str) -> Path:
+        """/proc/PID of a running guest's QEMU, there for as long as it lives."""
+        uuid = self.instance(name).id
+        pid = self.inside(host, f"/run/libvirt/qemu/{PREFIX}{uuid}.pid").read_text().strip()
+        return self.inside(host, f"/proc/{pid}")
+
     def verify(self) -> list[Violation]:
         return verify(self.store, self.config)
 
@@ -220,22 +355,13 @@ class Cloud:
             env=self.environ, capture_output=True, text=True, check=check, input=input, timeout=PATIENCE,
         )  # fmt: skip
 
-    def clear(self) -> None:
-        """No instance is left."""
+    def instances(self) -> list[str]:
+        """The ids of all that are not deleted."""
         with self.store.read() as session:
-            left = [row["id"] for row in _instances(session, self.ctx)]
-        for uuid in left:
-            with contextlib.suppress(AssertionError):
-                self.delete(uuid)
+            return list(session.execute(select(Instance.id).where(col(Instance.deleted_at) == 0)).scalars())
 
-
-def _host(session: Any, ctx: Context, name: str) -> Any:
-    from core.hosts import hosts
-
-    return hosts.find(session, ctx, name)
-
-
-def _instances(session: Any, ctx: Context) -> list[dict[str, Any]]:
-    from core import listing, lists
-
-    return listing.page(session, ctx, lists.INSTANCES)
+    def clear(self) -> None:
+        """No instance is left, nor one on its way out."""
+        deletes = [self.start_delete(uuid) for uuid in self.instances()]
+        for operation in deletes:
+            self.succeeded(operation.id)

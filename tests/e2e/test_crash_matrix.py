@@ -1,0 +1,272 @@
+"""The engine, then the host's daemon, is killed at every labelled step there is, one at a time; nothing may be lost.
+
+The labels are enumerated by the code (`core.operations.engine.labels`, `hostd labels`), so that a new step is tested
+by itself: one that no scenario meets fails here until a scenario is told of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.hosts import findings
+from core.operations import engine
+from core.operations.operations import Operation, State
+from hostd.crash import labels as labels_of
+from hostd.relay import STATE
+from hostd.serve import drivers
+from hostd.spec import Act, Acted
+from tests.e2e.cloud import Cloud
+from tests.e2e.conftest import EAST, SETTINGS, restore
+from tests.e2e.raw import raw_link
+
+pytestmark = pytest.mark.e2e
+
+GUEST = "guest"
+HOST = EAST
+
+ENGINE_LABELS = engine.labels()
+HOST_LABELS = list(labels_of(drivers(state=Path("/nowhere"), run=Path("/nowhere"), memory=False)))
+
+POWER = {
+    # operation kind: (the status it starts from, the verb, the status it ends in)
+    "instance.start": ("SHUTOFF", "start", "ACTIVE"),
+    "instance.stop": ("ACTIVE", "stop", "SHUTOFF"),
+    "instance.pause": ("ACTIVE", "pause", "PAUSED"),
+    "instance.unpause": ("PAUSED", "unpause", "ACTIVE"),
+    "instance.suspend": ("ACTIVE", "suspend", "SUSPENDED"),
+    "instance.resume": ("SUSPENDED", "resume", "ACTIVE"),
+    "instance.reboot_soft": ("ACTIVE", "reboot_soft", "ACTIVE"),
+    "instance.reboot_hard": ("ACTIVE", "reboot_hard", "ACTIVE"),
+}
+
+OF_HOST_STEP = {
+    # Where a step of the host is met; those not named here are met by a create.
+    "instance.cut": "instance.delete",
+    "instance.undefine": "instance.delete",
+    "instance.erase": "instance.delete",
+    "instance.resume": "instance.resume",
+    "instance.unpause": "instance.unpause",
+    "instance.pause": "instance.pause",
+    "instance.suspend": "instance.suspend",
+    "instance.stop": "instance.stop",
+    "network.remove": "instance.delete",
+    "act.reboot_soft": "instance.reboot_soft",
+    "act.reboot_hard": "instance.reboot_hard",
+    "act.power_off_found": "act.power_off_found",
+    "act.adopt": "act.adopt",
+}
+
+OF_HOST_LABEL = {
+    # What every apply and every act meets is tried under several.
+    "instance:intent": ("instance.create", "instance.delete", "instance.stop"),
+    "instance:outcome": ("instance.create", "instance.delete", "instance.stop"),
+    "network:intent": ("instance.create", "instance.delete"),
+    "network:outcome": ("instance.create", "instance.delete"),
+    "act:intent": ("instance.reboot_soft", "instance.reboot_hard"),
+    "act:outcome": ("instance.reboot_soft", "instance.reboot_hard"),
+}
+
+
+def _engine_cases() -> Iterator[tuple[str, str]]:
+    for label in ENGINE_LABELS:
+        noun, _, rest = label.partition(".")
+        yield f"{noun}.{rest.partition(':')[0].partition('.')[0]}", label
+
+
+def _host_cases() -> Iterator[tuple[str, str]]:
+    for label in HOST_LABELS:
+        step = label.partition(":")[0]
+        for scenario in OF_HOST_LABEL.get(label, (OF_HOST_STEP.get(step, "instance.create"),)):
+            yield scenario, label
+
+
+@pytest.fixture(scope="module")
+def impatient(spine: Cloud) -> Iterator[Cloud]:
+    """Guests here have hardly begun to boot: none of them would hear the power button, so none is given the time."""
+    spine.configure(**SETTINGS | {"shutdown_timeout": 1})
+    restore(spine)
+    spine.clear()
+    yield spine
+    spine.configure(**SETTINGS)
+    restore(spine)
+    spine.clear()
+
+
+@pytest.fixture
+def crashing(impatient: Cloud) -> Cloud:
+    """The cloud as the case before left it, its guest included: a new one each time would take most of the time."""
+    restore(impatient)
+    return impatient
+
+
+@pytest.mark.parametrize(("scenario", "label"), _engine_cases())
+def test_the_engine_dies(crashing: Cloud, scenario: str, label: str) -> None:
+    play(crashing, scenario, label, crashing.arm, _engine_again)
+
+
+@pytest.mark.parametrize(("scenario", "label"), _host_cases())
+def test_the_host_daemon_dies(crashing: Cloud, scenario: str, label: str) -> None:
+    play(crashing, scenario, label, lambda label: crashing.arm_host(HOST, label), lambda cloud: None)
+
+
+def _engine_again(cloud: Cloud) -> None:
+    cloud.until_engine_ended()
+    cloud.start_engine()
+
+
+def play(cloud: Cloud, scenario: str, label: str, arm: Callable[[str], Path], again: Callable[[Cloud], None]) -> None:
+    """Prepare, arm, ask, see the process die, have it started again, and see that the operation came right."""
+    act, end = SCENARIOS[scenario](cloud)
+    if label.startswith("image:"):
+        _forget_images(cloud)
+    file = arm(label)
+    try:
+        operation = act()
+        began = time.monotonic()
+        cloud.until(lambda: not file.exists() or _over(cloud, operation), f"{label} is met", every=0.01)
+        # The last labels are met just after the operation has ended.
+        unmet = f"{scenario} meets {label}; when it never does, another scenario must be told of it"
+        cloud.until(lambda: not file.exists(), unmet, patience=5, every=0.01)
+    finally:
+        file.unlink(missing_ok=True)
+    again(cloud)
+    if operation is not None:
+        assert cloud.ended(operation.id).state == State.SUCCEEDED, cloud.operation(operation.id).error
+    end()
+    print(f"\n{label}: right again after {time.monotonic() - began:.2f} s", end="")
+    assert cloud.verify() == []
+    assert cloud.findings() == []
+
+
+def _over(cloud: Cloud, operation: Operation | None) -> bool:
+    return operation is not None and cloud.operation(operation.id).state == State.SUCCEEDED
+
+
+def _forget_images(cloud: Cloud) -> None:
+    """The host's cache is empty, and the engine knows."""
+    cloud.stop_engine()
+    for path in cloud.inside(HOST, f"{STATE}/images").iterdir():
+        if path.is_file():
+            path.unlink()
+    cloud.start_engine()
+    cloud.until_up(HOST)
+
+
+# ---------------------------------------------------------------------------- the scenarios
+
+Scenario = tuple[Callable[[], Operation | None], Callable[[], None]]
+"""What is done while the crash point is armed, and what must be so in the end."""
+
+
+def _with_guest(cloud: Cloud, status: str) -> str:
+    """There is one guest, in this state; its id."""
+    back = {"SHUTOFF": "start", "PAUSED": "unpause", "SUSPENDED": "resume"}
+    there = {"SHUTOFF": "stop", "PAUSED": "pause", "SUSPENDED": "suspend"}
+    now = {cloud.status(uuid) for uuid in cloud.instances()}
+    if len(now) != 1 or not now <= {"ACTIVE", *back}:
+        cloud.clear()
+        cloud.launch(GUEST, host=HOST)
+    for verb in (back.get(cloud.status(GUEST)), there.get(status)):
+        if verb is not None and cloud.status(GUEST) != status:
+            cloud.succeeded(cloud.start_power(GUEST, verb).id)
+    return cloud.instance(GUEST).id
+
+
+def _create(cloud: Cloud) -> Scenario:
+    cloud.clear()
+
+    def act() -> Operation:
+        return cloud.create(GUEST, host=HOST, config_drive=True).operations[0]
+
+    return act, lambda: _is(cloud, "ACTIVE")
+
+
+def _delete(cloud: Cloud) -> Scenario:
+    uuid = _with_guest(cloud, "ACTIVE")
+
+    def end() -> None:
+        assert uuid not in cloud.instances()
+        assert not cloud.inside(HOST, f"{STATE}/instances/{uuid}").exists()
+
+    return lambda: cloud.start_delete(GUEST), end
+
+
+def _power(kind: str) -> Callable[[Cloud], Scenario]:
+    before, verb, after = POWER[kind]
+
+    def prepare(cloud: Cloud) -> Scenario:
+        _with_guest(cloud, before)
+        if verb == "reboot_soft":
+            cloud.booted(GUEST, boots=max(1, cloud.starts(GUEST)))  # only then does it obey
+        return lambda: cloud.start_power(GUEST, verb), lambda: _is(cloud, after)
+
+    return prepare
+
+
+def _reap(cloud: Cloud) -> Scenario:
+    """A guest that a host still has although its instance was deleted: libvirt was given it back by hand."""
+    uuid = _with_guest(cloud, "ACTIVE")
+    xml = cloud.hosts[HOST].run(["virsh", "dumpxml", "--inactive", uuid]).stdout
+    cloud.succeeded(cloud.start_delete(GUEST).id)
+    cloud.hosts[HOST].run(["virsh", "define", "/dev/stdin"], input=xml)
+    cloud.restart_engine()
+    cloud.until(lambda: any(finding.object_id == uuid for finding in cloud.findings()), "the guest is found")
+
+    def end() -> None:
+        assert uuid not in cloud.hosts[HOST].run(["virsh", "list", "--all", "--uuid"]).stdout
+        assert cloud.findings() == []
+
+    return lambda: cloud.ask(findings.reap, uuid), end
+
+
+def _repair(cloud: Cloud) -> Scenario:
+    _with_guest(cloud, "ACTIVE")
+    (port,) = cloud.ports(GUEST)
+    return lambda: cloud.ask(findings.repair_network, port.network_id)[0], lambda: _is(cloud, "ACTIVE")
+
+
+def _act(verb: str, status: str) -> Callable[[Cloud], Scenario]:
+    """An act of the host that no operation asks for yet."""
+
+    def prepare(cloud: Cloud) -> Scenario:
+        uuid = _with_guest(cloud, "ACTIVE")
+        body = Act(request=f"by hand {time.time_ns()}", verb=verb, uuid=uuid)
+
+        async def ask() -> Acted:
+            async with raw_link(cloud, HOST) as link:
+                answer: Acted = await link.call_until_known("act", body, deadline=30)
+                return answer
+
+        def end() -> None:
+            assert asyncio.run(ask()).request == body.request, "asked again, it answers as it did"
+            cloud.until(lambda: cloud.status(GUEST) == status, f"the guest is {status}")
+
+        def act() -> None:
+            with contextlib.suppress(TimeoutError):
+                asyncio.run(ask())
+
+        return act, end
+
+    return prepare
+
+
+def _is(cloud: Cloud, status: str) -> None:
+    assert cloud.status(GUEST) == status
+    assert len(cloud.instances()) == 1
+
+
+SCENARIOS: dict[str, Callable[[Cloud], Scenario]] = {
+    "instance.create": _create,
+    "instance.delete": _delete,
+    **{kind: _power(kind) for kind in POWER},
+    "guest.reap": _reap,
+    "network.repair": _repair,
+    "act.power_off_found": _act("power_off_found", "SHUTOFF"),
+    "act.adopt": _act("adopt", "ACTIVE"),
+}
