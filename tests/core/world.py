@@ -136,6 +136,14 @@ class World:
                 select(Instance).where((col(Instance.id) == id_or_name) | (col(Instance.name) == id_or_name))
             ).scalar_one()
 
+    def last_instance(self) -> Instance:
+        """The one made last, deleted or not."""
+        with self.store.read() as session:
+            return session.execute(select(Instance).order_by(col(Instance.created_at).desc()).limit(1)).scalar_one()
+
+    def live(self) -> list[Instance]:
+        return [row for row in self.rows(Instance) if not row.deleted_at]
+
     def power(self, verb: str, id_or_name: str = "web", ctx: Context | None = None) -> Operation:
         with self.store.write() as session:
             return verbs.power(session, ctx or self.admin, id_or_name, verb)

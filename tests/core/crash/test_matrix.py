@@ -1,0 +1,188 @@
+"""Every label of the engine and of hostd, one at a time: the process dies there, comes back, and nothing is lost or
+doubled. The labels are enumerated from the code, so that a new step is tested by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.hosts import findings
+from core.operations import operations
+from core.operations.engine import labels as engine_labels
+from core.operations.kinds import KINDS
+from core.operations.operations import Operation
+from hostd.crash import labels as host_labels
+from hostd.memory import MemoryGuests, MemoryNetworks
+from tests.core.crash.cloudlet import Cloudlet
+
+START_FROM = {"instance.start": "stop", "instance.unpause": "pause", "instance.resume": "suspend"}
+"""The verb that brings a new instance to where another verb begins."""
+
+ENDS = {
+    "instance.create": "ACTIVE", "instance.start": "ACTIVE", "instance.stop": "SHUTOFF", "instance.pause": "PAUSED",
+    "instance.unpause": "ACTIVE", "instance.suspend": "SUSPENDED", "instance.resume": "ACTIVE",
+    "instance.reboot_soft": "ACTIVE", "instance.reboot_hard": "ACTIVE", "instance.delete": "DELETED",
+    "guest.reap": "DELETED", "network.repair": "ACTIVE",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def holder(sqlite_template: Path) -> Iterator[Callable[[], Cloudlet]]:
+    """Makes a cloudlet, and another one after a test that failed half way."""
+    made: list[Cloudlet] = []
+
+    def get() -> Cloudlet:
+        if made and made[-1].used:
+            made.pop().close()
+        if not made:
+            made.append(Cloudlet(sqlite_template))
+            made[-1].start()
+        return made[-1]
+
+    yield get
+    for cloudlet in made:
+        cloudlet.close()
+
+
+@pytest.fixture
+def cloudlet(holder: Callable[[], Cloudlet]) -> Cloudlet:
+    return holder()
+
+
+def prepare(cloudlet: Cloudlet, kind: str) -> None:
+    """An instance in the state in which `kind` begins."""
+    if kind == "instance.create":
+        return
+    assert cloudlet.ended(cloudlet.create()).state == "succeeded"
+    if verb := START_FROM.get(kind):
+        assert cloudlet.ended(cloudlet.world.power(verb)).state == "succeeded"
+    if kind == "guest.reap":
+        instance = cloudlet.world.last_instance()
+        assert cloudlet.ended(cloudlet.world.delete()).state == "succeeded"
+        record = {"files": True, "name": "web", "power": "running", "quarantined": False}
+        (cloudlet.guests / instance.id).write_text(json.dumps(record))
+        cloudlet.restart("hostd")  # the engine looks at a host that is back
+        cloudlet.found(instance.id)
+
+
+def ask(cloudlet: Cloudlet, kind: str) -> Operation:
+    """Have an operation of `kind` accepted."""
+    world = cloudlet.world
+    if kind == "instance.create":
+        return cloudlet.create()
+    if kind == "instance.delete":
+        return world.delete()
+    if kind == "guest.reap":
+        with world.store.write() as session:
+            return findings.reap(session, world.admin, world.last_instance().id)
+    if kind == "network.repair":
+        with world.store.write() as session:
+            return findings.repair_network(session, world.admin, "default")[0]
+    return world.power(kind.removeprefix("instance."))
+
+
+def clean_up(cloudlet: Cloudlet) -> None:
+    """Ready for the next: no instance, and the cloud is still whole."""
+    for instance in cloudlet.world.live():
+        assert cloudlet.ended(cloudlet.world.delete(instance.id)).state == "succeeded"
+    cloudlet.check()
+
+
+def survive(cloudlet: Cloudlet, kind: str, *, what: str, label: str) -> None:
+    cloudlet.used = True
+    prepare(cloudlet, kind)
+    cloudlet.arm(what, label)
+    operation = ask(cloudlet, kind)
+    cloudlet.died(what)
+    cloudlet.restart(what)
+    ended = cloudlet.ended(operation)
+    assert (ended.state, ended.error) == ("succeeded", None)
+    assert cloudlet.world.last_instance().status == ENDS[kind]
+    cloudlet.check()
+    clean_up(cloudlet)
+    cloudlet.used = False
+
+
+QUICK = ("instance.create", "instance.delete", "instance.stop", "instance.reboot_soft", "instance.reboot_hard")
+"""The rest differ from these in one word only, and are left to the long tests."""
+
+
+def _kind(label: str) -> str:
+    return ".".join(label.partition(":")[0].split(".")[:2])
+
+
+@pytest.mark.parametrize(
+    "label",
+    [pytest.param(label, marks=() if _kind(label) in QUICK else pytest.mark.e2e) for label in engine_labels()],
+)
+def test_the_engine_dies(cloudlet: Cloudlet, label: str) -> None:
+    survive(cloudlet, _kind(label), what="serve", label=label)
+
+
+def _host_labels() -> list[str]:
+    nowhere: dict[str, dict[str, object]] = {}
+    return list(host_labels([MemoryGuests(nowhere, consoles=Path("/nonexistent")), MemoryNetworks(nowhere)]))
+
+
+MEETS: dict[str, tuple[str, ...]] = {
+    # Which of hostd's steps an operation comes by. Intents and outcomes are met by all that touch their kind.
+    "instance.create": (
+        "image:", "network:", "network.bridge", "network.dhcp",
+        "instance:", "instance.disks", "instance.define", "instance.start",
+    ),
+    "instance.delete": ("instance:", "instance.undefine", "instance.delete_disks", "network:", "network.remove"),
+    "instance.stop": ("instance:", "instance.stop"),
+    "instance.pause": ("instance.pause",),
+    "instance.suspend": ("instance.suspend",),
+    "instance.reboot_soft": ("act:", "act.reboot_soft"),
+    "instance.reboot_hard": ("act:", "act.reboot_hard"),
+}  # fmt: skip
+
+NOT_BY_OPERATIONS = ("act.power_off_found", "act.adopt")
+"""Acts that no operation asks for so far."""
+
+
+def meets(kind: str, label: str) -> bool:
+    return any(label.startswith(part if part.endswith(":") else f"{part}:") for part in MEETS[kind])
+
+
+PAIRS = [(kind, label) for kind in MEETS for label in _host_labels() if meets(kind, label)]
+
+
+def test_every_label_of_hostd_is_met_by_some_operation() -> None:
+    met = {label for _, label in PAIRS}
+    left = [label for label in _host_labels() if label not in met and not label.startswith(NOT_BY_OPERATIONS)]
+    assert left == [], "say in MEETS which operation comes by the new step"
+
+
+@pytest.mark.parametrize(("kind", "label"), PAIRS)
+def test_hostd_dies(cloudlet: Cloudlet, kind: str, label: str) -> None:
+    survive(cloudlet, kind, what="hostd", label=label)
+
+
+UNDONE = [(name, step.name) for name, kind in KINDS.items() for step in kind.steps if step.undo is not None]
+
+
+@pytest.mark.parametrize(("kind", "step"), UNDONE)
+def test_the_engine_dies_undoing(cloudlet: Cloudlet, kind: str, step: str) -> None:
+    """A create cancelled while nobody worked on it, and then killed again while it is taken back."""
+    cloudlet.used = True
+    last = KINDS[kind].steps[-1].name
+    cloudlet.arm("serve", f"{kind}.{last}:after")
+    operation = ask(cloudlet, kind)
+    cloudlet.died("serve")
+    with cloudlet.store.write() as session:
+        operations.cancel(session, cloudlet.world.admin, operation.id)
+    cloudlet.arm("serve", f"{kind}.{step}:undo")
+    cloudlet.restart("serve")
+    cloudlet.died("serve")
+    cloudlet.restart("serve")
+    assert cloudlet.ended(operation).state == "cancelled"
+    instance = cloudlet.world.last_instance()
+    assert (instance.status, instance.host_id) == ("ERROR", None)
+    cloudlet.check()
+    clean_up(cloudlet)
+    cloudlet.used = False
