@@ -64,7 +64,7 @@ class Skydeck(App[None], inherit_bindings=False):
             self.theme = "ansi-dark"
 
     def get_default_screen(self) -> Screen[None]:
-        return BrowserScreen(dataclass_without_project(self.start_at))
+        return BrowserScreen(_without_project(self.start_at))
 
     @property
     def browser(self) -> BrowserScreen:
@@ -221,7 +221,7 @@ class Skydeck(App[None], inherit_bindings=False):
         yield SystemCommand("Quit  Ctrl+Q", "Leave; operations go on", self.exit)
 
 
-def dataclass_without_project(locator: Locator) -> Locator:
+def _without_project(locator: Locator) -> Locator:
     """Where to begin before it is known which projects there are."""
     return Locator(kind=locator.kind, filter=locator.filter, sort=locator.sort)
 

@@ -18,6 +18,10 @@ INTERVAL = 0.2
 """Seconds between two looks: a change made elsewhere is on the screen well within a second."""
 
 
+PATIENCE = 5.0
+"""Seconds that stopping waits for a store that does not answer."""
+
+
 class Feed:
     """Calls `changed()` on its own thread, after every commit of anybody; coalesces what happens between two looks."""
 
@@ -36,7 +40,10 @@ class Feed:
         self._thread.start()
 
     def stop(self) -> None:
+        """Look no more. Waits for a look under way, so that the store may be closed after it."""
         self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=PATIENCE)
 
     @property
     def silence(self) -> float:

@@ -148,7 +148,8 @@ class Seat:
         return await door.console_log(self.config, ticket, lines)
 
     def close(self) -> None:
-        self._reads.shutdown(wait=False, cancel_futures=True)
+        # A read is over in a moment, and the store may be closed only after it; a write may wait long for its turn.
+        self._reads.shutdown(wait=True, cancel_futures=True)
         self._writes.shutdown(wait=False, cancel_futures=True)
 
 

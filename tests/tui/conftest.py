@@ -36,7 +36,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copied(source: Path, home: Path) -> Iterator[tuple[Config, Store]]:
     shutil.copytree(source, home, dirs_exist_ok=True)
     config = seed.config(home)
-    store = cloud.open_store(config, clock=seed.frozen_clock())
+    store = cloud.open_store(config, clock=seed.frozen_clock(11))
     yield config, store
     store.close()
 

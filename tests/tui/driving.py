@@ -30,10 +30,6 @@ class Driver:
         self.pilot = pilot
 
     @property
-    def rows(self) -> object:
-        return self.app.browser.rows
-
-    @property
     def text(self) -> str:
         """What is on the screen, without colours; blanks at line ends left out."""
         strips = self.app.screen._compositor.render_strips()

@@ -58,9 +58,9 @@ NO_HOST = {
 }
 
 
-def frozen_clock() -> Clock:
+def frozen_clock(seed: int = 7) -> Clock:
     """A clock that stands still, and ids that repeat."""
-    return Clock(now=lambda: float(NOW), seed=random.Random(7))
+    return Clock(now=lambda: float(NOW), seed=random.Random(seed))
 
 
 def config(home: Path) -> Config:

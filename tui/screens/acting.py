@@ -79,9 +79,11 @@ class ActingScreen(Screen[None]):
         rows = self.targets(verb)
         if verb.needs is Needs.NOTHING:
             return None
-        reasons = [reason(verb, self.app.seat.ctx, row) for row in rows if len(row) > 2] or [None]
         if not rows:
             return reason(verb, self.app.seat.ctx, None)
+        # Of marks far out of sight only key and name are at hand: core checks those when it is asked.
+        known = [row for row in rows if set(row) > {self.view.key, self.view.name}]
+        reasons = [reason(verb, self.app.seat.ctx, row) for row in known] or [None]
         return reasons[0] if all(why is not None for why in reasons) else None
 
     def draw_keys(self) -> None:

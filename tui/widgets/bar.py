@@ -164,8 +164,8 @@ class Bar(Vertical):
     def _update(self) -> None:
         if not self.is_mounted:
             return
-        keys = self.query_one("#keys", Line)
-        keys.show(self._said if self._said is not None else self._keys(self.size.width))
+        if not self.typing:  # else suggestions stand there
+            self.query_one("#keys", Line).show(self._said if self._said is not None else self._keys(self.size.width))
         left, right = self._status
         self.query_one("#status", Line).show(self._hint or left, () if self._hint else right)
 
