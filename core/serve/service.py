@@ -1,4 +1,4 @@
-"""`skydeck serve`: the engine as a process. One per database; it holds the engine lease and all links to hosts.
+"""The engine as a process. One per database; it holds the engine lease and all links to hosts.
 
 Started under a service manager, or in the background by the first command that enqueues work; a background one ends by
 itself when nothing is left to do and nobody is attached.
@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 import uuid
-from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import Session, col
@@ -38,88 +33,29 @@ from core.operations import operations
 from core.operations.engine import Engine
 from core.operations.operations import OPEN, Operation
 from core.runner import Runner
+from core.serve import starting
 from core.sql import select
 from core.store import Store
 from core.wake import SOCKET as BELL
 
 _log = logging.getLogger(__name__)
 
-LOCK = "serve.lock"
 LEASE = 15_000_000
 """Microseconds the engine lease holds without renewal. On one machine the lock file tells sooner."""
 
 RENEW_EVERY = 4.0
 CHECKPOINT_EVERY = 30.0
-START_WITHIN = 10.0
 
 
-# ---------------------------------------------------------------------------- from outside
+def run(config: Config, *, background: bool = False, lock: int | None = None) -> None:
+    """Be the engine until told to stop (SIGTERM, SIGINT). Raises Unavailable when another one is.
 
-
-def running(config: Config) -> bool:
-    """Whether an engine runs on this machine for this home. The lock goes with its process, however that ends."""
-    try:
-        lock = os.open(config.run_dir / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def ensure(config: Config, *, wait: bool = False) -> None:
-    """See to it that an engine runs: start one in the background when there is none. Returns at once, or with `wait`
-    when its door is open. Raises Unavailable when it does not open, naming the log."""
-    if not running(config):
-        config.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        log = os.open(config.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            # Its own session: it outlives the terminal that happened to start it.
-            engine = subprocess.Popen(
-                [sys.executable, "-m", "core.serve", "--background"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env={**os.environ, "SKYDECK_HOME": str(config.home), "SKYDECK_DATABASE_URL": config.database_url},
-            )
-        finally:
-            os.close(log)
-        # Whoever outlives the engine it started, as the app may, leaves no zombie of it.
-        threading.Thread(target=engine.wait, name="engine", daemon=True).start()
-    if wait:
-        deadline = time.monotonic() + START_WITHIN
-        while not _door_open(config.run_dir / DOOR):
-            if time.monotonic() > deadline:
-                raise Unavailable("the engine did not start", hint=f"See {config.log_file}.")
-            time.sleep(0.02)
-
-
-def _door_open(path: Path) -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        probe.connect(str(path))
-        return True
-    return False
-
-
-# ---------------------------------------------------------------------------- the process
-
-
-def run(config: Config, *, background: bool = False) -> None:
-    """Be the engine until told to stop (SIGTERM, SIGINT). Raises Unavailable when another one is."""
-    config.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(config.run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as taken:
-        raise Unavailable("an engine runs already", hint="It serves this home; nothing more is needed.") from taken
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    `lock` is the engine's lock as an open file, when whoever started this process has taken it already.
+    """
+    lock = starting.take_lock(config) if lock is None else lock
+    if lock is None:
+        raise Unavailable("an engine runs already", hint="It serves this home; nothing more is needed.")
+    starting.sign(lock, os.getpid())
     try:
         store = cloud.open_store(config)
         try:
@@ -270,21 +206,3 @@ def _signs_of_life(session: Session) -> tuple[bool, int]:
     """(whether an operation is open, the newest audit event)."""
     waiting = session.execute(select(Operation.seq).where(col(Operation.state).in_(OPEN)).limit(1)).first()
     return waiting is not None, session.execute(select(func.max(Event.id))).scalar_one() or 0
-
-
-def main() -> None:
-    """`python -m core.serve [--background]`: how `ensure` starts it."""
-    from core import config as configuration
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    background = "--background" in sys.argv
-    try:
-        run(configuration.load(), background=background)
-    except Unavailable as bad:
-        # Two commands started an engine at once, and the other one is it.
-        _log.info("%s", bad.title)
-
-
-if __name__ == "__main__":
-    main()
