@@ -176,10 +176,12 @@ def test_a_terminal_sees_a_bar_and_a_table_that_fits(cli: Cli, engine: Start) ->
     cli.image()
     engine(lambda operation: None)
     command = ["-m", "tui", "server", "create", "--flavor", "m1.tiny", "--image", "cirros", "--wait", "web"]
+    # A parallel test run tells its workers a width; the terminal's own is what counts here.
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     terminal = pexpect.spawn(
         sys.executable,
         command,
-        env=os.environ | {"SKYDECK_HOME": str(cli.home), "TERM": "xterm", "NO_COLOR": "1"},
+        env=environment | {"SKYDECK_HOME": str(cli.home), "TERM": "xterm", "NO_COLOR": "1"},
         dimensions=(40, 60),
         encoding="utf-8",
     )
