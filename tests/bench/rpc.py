@@ -9,8 +9,8 @@ import time
 from core.hosts.link import Link
 from core.hosts.transport import SshTransport
 from hostd.spec import Empty, Event
-from tests.bench.common import record
-from tests.bench.ground import Ground, ground, median, percentile, took
+from tests.bench.common import quantile, record
+from tests.bench.ground import Ground, ground, median, took
 
 ROUNDS = 20
 CALLS = 100
@@ -20,8 +20,8 @@ CALLS = 100
 def run() -> None:
     with ground() as on:
         calls, logins = asyncio.run(_measure(on))
-    for name, percent in (("rpc_p50", 50), ("rpc_p99", 99)):
-        record(name, 1000 * percentile(calls, percent), "ms", 1000 * median(logins), len(calls))
+    for name, share in (("rpc_p50", 0.5), ("rpc_p99", 0.99)):
+        record(name, 1000 * quantile(calls, share), "ms", 1000 * median(logins), len(calls))
 
 
 async def _measure(on: Ground) -> tuple[list[float], list[float]]:
@@ -29,9 +29,8 @@ async def _measure(on: Ground) -> tuple[list[float], list[float]]:
 
     async def ignore(event: Event) -> None: ...
 
-    link = Link(
-        SshTransport(on.target), cloud=on.identity, term=on.take_over(), host=on.row.id, on_event=ignore
-    )  # fmt: skip
+    transport = SshTransport(on.target)
+    link = Link(transport, cloud=on.identity, term=on.take_over(), host=on.row.id, on_event=ignore)
     calls: list[float] = []
     logins: list[float] = []
     async with link:

@@ -30,7 +30,7 @@ from tests.lab.hosts import REPOSITORY
 from tests.tui import seed
 
 INSTANCES = 50_000
-ROUNDS = 9
+ROUNDS = 7
 KEYS = 60
 STARTS = 30
 
