@@ -10,7 +10,7 @@ PYTHON := $(shell for minor in 15 14 13 12 11; do \
 # The lab is namespaces, mounts and control groups: root's work.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: help demo demo-clean test quick e2e lint bench lab lab-down lock packages
+.PHONY: picture help demo demo-clean test quick e2e lint bench lab lab-down lock packages
 
 help:
 	@echo "make demo         boot a real guest on this machine and open the app on it"
@@ -66,6 +66,9 @@ $(VENV)/installed: requirements.lock pyproject.toml | packages
 	$(BIN)/pip install -q --require-hashes -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
 	@touch $@
+
+picture: $(VENV)/installed
+	$(BIN)/python -m tests.tui.picture
 
 # After a change of the dependencies in pyproject.toml. The lock names no index: pip's own settings do.
 lock: $(VENV)/installed
