@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[2] / "bench" / "results.jsonl"
@@ -17,3 +18,9 @@ def record(name: str, value: float, unit: str, baseline: float | None, n: int) -
     line = {"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio, "n": n}
     with RESULTS.open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest of `values` that at least `share` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * int(share * 1000) // 1000) - 1)]
