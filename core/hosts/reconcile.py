@@ -206,16 +206,17 @@ def _busy(session: Session, uuid: str) -> bool:
     return session.execute(query).first() is not None
 
 
-def _follow(session: Session, host_id: str, domain: DomainSeen, *, before: int, reason: str) -> None:
-    """Semantics C for one guest, unless something was done to it since it was looked at (`before`)."""
+def _follow(session: Session, host_id: str, domain: DomainSeen, *, before: int, reason: str) -> int:
+    """Semantics C for one guest, unless something was done to it since it was looked at (`before`). Answers when it has
+    changed last, this aside."""
     instance = _live(session, host_id, domain.uuid)
     if instance is None or instance.updated_at != before:
-        return
+        return before
     if instance.task_state is not None or _busy(session, instance.id):
-        return
+        return before
     power = states.POWER[domain.power]
     if instance.power_state == power:
-        return
+        return before
     was = {"vm_state": instance.vm_state, "power_state": instance.power_state}
     instance.power_state = power
     if domain.power in _STOPS.get(instance.vm_state, ()):
@@ -234,6 +235,7 @@ def _follow(session: Session, host_id: str, domain: DomainSeen, *, before: int, 
         before=was,
         after={"vm_state": instance.vm_state, "power_state": power, "reason": reason},
     )
+    return instance.updated_at
 
 
 def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str, int], *, reason: str) -> None:
@@ -244,5 +246,5 @@ def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str
     session.flush()
     for domain in seen.domains:
         if domain.owned and domain.uuid in stamps:
-            _follow(session, host_id, domain, before=stamps[domain.uuid], reason=reason)
+            stamps[domain.uuid] = _follow(session, host_id, domain, before=stamps[domain.uuid], reason=reason)
     drift.compare(session, host, seen, stamps)
