@@ -291,10 +291,6 @@ class Cloud:
         """How often the guest has come up so far, by its console log."""
         return self.console_log(name).count(READY)
 
-    def starts(self, name: str) -> int:
-        """How often the guest's kernel has begun so far, by its console log."""
-        return self.console_log(name).count("SKYDECK kernel")
-
     def booted(self, name: str, *, boots: int = 1) -> None:
         """Wait until the guest has come up for the n-th time and shows its prompt."""
 
