@@ -27,7 +27,7 @@ from tests.e2e.cloud import Cloud
 from tests.lab.guest import build
 from tests.lab.hosts import LabHost
 
-ROUNDS = 7
+ROUNDS = 15
 CROWD = 20
 CROWDS = 2
 AT_ONCE = 4
