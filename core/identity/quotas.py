@@ -20,6 +20,7 @@ from core.identity.policy import authorize
 from core.sql import select
 
 UNLIMITED = -1
+_LIMITS = "quota_limits"
 DEFAULT_CLASS = "default"
 
 DEFAULTS: dict[str, int] = {
@@ -73,7 +74,14 @@ def counts(resource: str) -> Callable[[Counter], Counter]:
 
 
 def limits(session: Session, project_id: str) -> dict[str, int]:
-    """Every limit in force for a project."""
+    """Every limit in force for a project. Read once in a session: a create asks for many of them."""
+    known: dict[str, dict[str, int]] = session.info.setdefault(_LIMITS, {})
+    if project_id not in known:
+        known[project_id] = _limits(session, project_id)
+    return known[project_id]
+
+
+def _limits(session: Session, project_id: str) -> dict[str, int]:
     rows = session.execute(
         select(Quota.project_id, Quota.resource, Quota.limit).where(
             col(Quota.project_id).in_([project_id, DEFAULT_CLASS])
@@ -118,6 +126,7 @@ def check(session: Session, ctx: Context, **wanted: int) -> None:
 def forget(session: Session, project_id: str) -> None:
     """Drop a deleted project's own limits."""
     session.execute(delete(Quota).where(col(Quota.project_id) == project_id))
+    session.info.pop(_LIMITS, None)
 
 
 def show(session: Session, ctx: Context, project_id: str) -> list[Usage]:
@@ -144,6 +153,7 @@ def update(session: Session, ctx: Context, project_id: str, project_name: str, v
     before = {resource: limits(session, project_id)[resource] for resource in values}
     for resource, limit in values.items():
         session.merge(Quota(project_id=project_id, resource=resource, limit=limit))
+    session.info.pop(_LIMITS, None)
     events.record(
         session,
         ctx,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import hashlib
 from typing import Any
@@ -22,13 +23,14 @@ from core.compute.instances import states
 from core.compute.instances.table import Instance
 from core.config import Config
 from core.context import Context
-from core.errors import Invalid, NoValidHost, QuotaExceeded, SkydeckError
+from core.errors import Invalid, NoValidHost, QuotaExceeded, Refused, SkydeckError
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.images import images
 from core.images.images import Image
 from core.network import networks, ports, subnets
 from core.network.networks import Network
+from core.network.subnets import Subnet
 from core.operations import operations
 from core.operations.operations import Operation, State
 from core.sql import select
@@ -83,13 +85,16 @@ class Created:
     operations: tuple[Operation, ...]
 
 
+_Plug = tuple[Network, list[Subnet]]
+"""A network to have a port on, with its subnets, at least one."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Parts:
     """A spec with every name looked up and every rule checked."""
 
     flavor: Flavor
     image: Image | None
-    networks: tuple[Network, ...]
     public_key: str | None
     user_data: str | None
     files: dict[str, str]
@@ -102,9 +107,11 @@ def create(store: Store, config: Config, ctx: Context, spec: CreateSpec) -> Crea
 
     Raises Invalid, NotFound, Conflict, Forbidden, QuotaExceeded; NoValidHost after keeping the funnel.
     """
+    with store.read() as session:
+        seen = _think_ahead(session, config, ctx, spec)
     try:
         with store.write() as session:
-            return accept(session, config, ctx, spec)
+            return accept(session, config, ctx, spec, seen)
     except NoValidHost as refused:
         # The refusal undid the transaction; what it learnt is kept in one of its own.
         with store.write() as session:
@@ -112,23 +119,35 @@ def create(store: Store, config: Config, ctx: Context, spec: CreateSpec) -> Crea
         raise
 
 
-def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> Created:
-    """`create` inside an open transaction."""
+def _think_ahead(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> placement.Seen:
+    """Look at the hosts and choose among them before the one writer is held: of many creates at once each then waits
+    only for the others' claims. What it finds to refuse is refused in the transaction, if it is still so then."""
+    seen = placement.look(session, affinity_of=ctx.project_id if spec.hints else None)
+    with contextlib.suppress(Refused):
+        parts = _check(session, ctx, spec)
+        likely = _row(session, ctx, spec, parts, index=0, count=1, reservation="")
+        request = placement.request_for(session, likely, zone=parts.zone, host=parts.host)
+        seen.choose(request, scheduler=config.scheduler, dice=clock_of(session).random)
+    return seen
+
+
+def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec, seen: placement.Seen) -> Created:
+    """`create` inside an open transaction; `seen` may be from before it."""
     authorize(ctx, "instance:create")
     earlier = operations.repeated(session, ctx, spec.idempotency_key, spec.body())
     if earlier is not None:
         return _again(session, earlier)
-    parts = _check(session, config, ctx, spec)
-    count = _within_quota(session, ctx, spec, parts)
+    parts = _check(session, ctx, spec)
+    plugs = _networks(session, config, ctx, spec)
+    count = _within_quota(session, ctx, spec, flavor=parts.flavor, nics=len(plugs))
     reservation = f"r-{clock_of(session).hex()[:8]}"
-    views = placement.snapshot(session, ctx.project_id)
     instances: list[Instance] = []
     enqueued: list[Operation] = []
     for index in range(count):
         instance = _row(session, ctx, spec, parts, index=index, count=count, reservation=reservation)
         try:
             request = placement.request_for(session, instance, zone=parts.zone, host=parts.host)
-            host_id, funnel = placement.place(session, instance, request, scheduler=config.scheduler, views=views)
+            host_id, funnel = placement.place(session, instance, request, scheduler=config.scheduler, seen=seen)
         except NoValidHost:
             if len(instances) >= spec.min_count:
                 break
@@ -136,7 +155,7 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> 
         instance.host_id = host_id
         session.add(instance)
         session.flush()
-        _plug(session, instance, spec, parts)
+        _plug(session, instance, spec, plugs)
         operation = operations.enqueue(
             session,
             ctx,
@@ -181,7 +200,7 @@ def _again(session: Session, first: Operation) -> Created:
     return Created(instances=tuple(row[0] for row in rows), operations=tuple(row[1] for row in rows))
 
 
-def _check(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> _Parts:
+def _check(session: Session, ctx: Context, spec: CreateSpec) -> _Parts:
     names.check(spec.name, "server")
     if not 1 <= spec.min_count <= spec.max_count <= MOST_AT_ONCE:
         raise Invalid(
@@ -192,27 +211,32 @@ def _check(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> 
     flavor = flavors.find(session, ctx, spec.flavor)
     image = _image(session, ctx, spec, flavor)
     zone, host = _zone(ctx, spec.availability_zone)
-    if spec.networks == ("none",):
-        wanted: tuple[Network, ...] = ()
-    elif spec.networks:
-        wanted = tuple(networks.find(session, ctx, network) for network in spec.networks)
-    else:
-        wanted = (networks.default_for(session, ctx, config.network_cidr),)
-    for network in wanted:
-        if not subnets.of_network(session, network.id):
-            raise Invalid(
-                f"network {network.name} has no subnet", hint=f"skydeck subnet create --network {network.name}"
-            )
     return _Parts(
         flavor=flavor,
         image=image,
-        networks=wanted,
         public_key=keypairs.find(session, ctx, spec.key_name).public_key if spec.key_name else None,
         user_data=_user_data(spec.user_data),
         files=_files(session, ctx, spec.files),
         zone=zone,
         host=host,
     )
+
+
+def _networks(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> list[_Plug]:
+    """What to plug into. Makes the project's default network when it is needed for the first time."""
+    if spec.networks == ("none",):
+        wanted: list[Network] = []
+    elif spec.networks:
+        wanted = [networks.find(session, ctx, network) for network in spec.networks]
+    else:
+        wanted = [networks.default_for(session, ctx, config.network_cidr)]
+    plugs = [(network, subnets.of_network(session, network.id)) for network in wanted]
+    for network, blocks in plugs:
+        if not blocks:
+            raise Invalid(
+                f"network {network.name} has no subnet", hint=f"skydeck subnet create --network {network.name}"
+            )
+    return plugs
 
 
 def _image(session: Session, ctx: Context, spec: CreateSpec, flavor: Flavor) -> Image | None:
@@ -276,13 +300,13 @@ def _files(session: Session, ctx: Context, files: dict[str, bytes]) -> dict[str,
     return {path: base64.b64encode(content).decode() for path, content in files.items()}
 
 
-def _within_quota(session: Session, ctx: Context, spec: CreateSpec, parts: _Parts) -> int:
+def _within_quota(session: Session, ctx: Context, spec: CreateSpec, *, flavor: Flavor, nics: int) -> int:
     """How many may be made: as many as the quota has room for, at least min_count. Raises QuotaExceeded."""
     each = {
         "instances": 1,
-        "cores": parts.flavor.vcpus,
-        "ram": parts.flavor.ram_mb,
-        "ports": len(parts.networks),
+        "cores": flavor.vcpus,
+        "ram": flavor.ram_mb,
+        "ports": nics,
     }
     count = spec.max_count
     for resource, amount in each.items():
@@ -347,9 +371,8 @@ def _row(
     )
 
 
-def _plug(session: Session, instance: Instance, spec: CreateSpec, parts: _Parts) -> None:
-    for network in parts.networks:
-        blocks = subnets.of_network(session, network.id)
+def _plug(session: Session, instance: Instance, spec: CreateSpec, plugs: list[_Plug]) -> None:
+    for network, blocks in plugs:
         ports.create(
             session,
             project_id=instance.project_id,

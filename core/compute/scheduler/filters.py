@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 
 from core.compute.scheduler.model import HostView, Request
@@ -86,11 +87,14 @@ def num_instances(_: Request, host: HostView) -> str | None:
 
 
 def _fits(resource: str, words: str, unit: str) -> Filter:
+    wanted = operator.attrgetter(resource)
+
     def fits(request: Request, host: HostView) -> str | None:
-        need = request.needs[resource]
-        if need <= host.free(resource):
+        need = wanted(request)
+        free = host.limit[resource] - host.used[resource]
+        if need <= free:
             return None
-        return f"{words}: needs {need}{unit}, free {max(0, host.free(resource))}{unit} of {host.limit[resource]}{unit}"
+        return f"{words}: needs {need}{unit}, free {max(0, free)}{unit} of {host.limit[resource]}{unit}"
 
     return fits
 
@@ -113,6 +117,17 @@ FILTERS: dict[str, Filter] = {
 }
 """In order: the cheap and the telling first."""
 
+_ASKED: dict[str, Callable[[Request], bool]] = {
+    "untried": lambda request: bool(request.avoid),
+    "forced_host": lambda request: request.host is not None,
+    "availability_zone": lambda request: request.zone is not None,
+    "architecture": lambda request: request.arch is not None,
+    "aggregate_extra_specs": lambda request: bool(request.extra_specs),
+    "same_host": lambda request: bool(request.same_host),
+    "different_host": lambda request: bool(request.different_host),
+}
+"""Filters that pass every host unless the request asks for something: then nobody need be asked."""
+
 
 def apply(
     request: Request, hosts: Iterable[HostView], filters: dict[str, Filter] | None = None
@@ -122,13 +137,15 @@ def apply(
     rejected: dict[str, tuple[str, str]] = {}
     counts: list[tuple[str, int]] = []
     for name, accepts in (filters or FILTERS).items():
-        kept = []
-        for host in left:
-            why = accepts(request, host)
-            if why is None:
-                kept.append(host)
-            else:
-                rejected[host.name] = (name, why)
-        left = kept
+        asked = _ASKED.get(name)
+        if asked is None or asked(request):
+            kept = []
+            for host in left:
+                why = accepts(request, host)
+                if why is None:
+                    kept.append(host)
+                else:
+                    rejected[host.name] = (name, why)
+            left = kept
         counts.append((name, len(left)))
     return left, rejected, tuple(counts)

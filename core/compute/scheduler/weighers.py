@@ -10,15 +10,15 @@ Weigher = Callable[[Request, HostView], float]
 
 
 def free_ram(_: Request, host: HostView) -> float:
-    return host.free("ram_mb")
+    return host.limit["ram_mb"] - host.used["ram_mb"]
 
 
 def free_vcpus(_: Request, host: HostView) -> float:
-    return host.free("vcpus")
+    return host.limit["vcpus"] - host.used["vcpus"]
 
 
 def free_disk(_: Request, host: HostView) -> float:
-    return host.free("disk_gb")
+    return host.limit["disk_gb"] - host.used["disk_gb"]
 
 
 def running_operations(_: Request, host: HostView) -> float:
@@ -45,11 +45,11 @@ def rank(
     weighers: dict[str, tuple[Weigher, float]] | None = None,
 ) -> list[tuple[HostView, float]]:
     """Best first; equal weights keep the order of names, so that a choice can be repeated."""
-    totals = dict.fromkeys((host.id for host in hosts), 0.0)
+    totals = [0.0] * len(hosts)
     for weigh, multiplier in (weighers or WEIGHERS).values():
-        raw = {host.id: weigh(request, host) for host in hosts}
-        low, high = min(raw.values(), default=0.0), max(raw.values(), default=0.0)
+        raw = [weigh(request, host) for host in hosts]
+        low, high = min(raw, default=0.0), max(raw, default=0.0)
         if high > low:
-            for host_id, value in raw.items():
-                totals[host_id] += multiplier * (value - low) / (high - low)
-    return sorted(((host, totals[host.id]) for host in hosts), key=lambda pair: (-pair[1], pair[0].name))
+            scale = multiplier / (high - low)
+            totals = [total + scale * (value - low) for total, value in zip(totals, raw, strict=True)]
+    return sorted(zip(hosts, totals, strict=True), key=lambda pair: (-pair[1], pair[0].name))
