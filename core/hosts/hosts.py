@@ -98,7 +98,6 @@ class Host(SQLModel, table=True):
         for resource in RESOURCES:
             setattr(self, f"{resource}_cap", max(self.limit(resource), getattr(self, f"{resource}_used")))
 
-
     def observed(self, seen: Observation, *, at: int) -> None:
         """Take in what the host has now. `at` in microseconds since the epoch."""
         have = seen.capacity

@@ -222,10 +222,14 @@ class Engine:
 
     async def _begin(self, kind: Kind, work: Work, step: Step, *, progress: int) -> None:
         """One transaction notes that the step before is done and that this one has begun; and honours a cancel."""
-        begun = [name for name in work.data.get("begun", []) if name != step.name] + [step.name]
+        earlier = work.data.get("begun", [])
+        begun = [name for name in earlier if name != step.name] + [step.name]
+        # Tries are counted per step.
+        work.operation.attempt = work.operation.attempt if step.name in earlier else 0
+        attempt = work.operation.attempt
 
         def note(session: Session) -> bool:
-            operations.write(session, work.operation, step=step.name, progress=progress)
+            operations.write(session, work.operation, step=step.name, progress=progress, attempt=attempt)
             kind.show(session, work, step)
             wanted = select(col(Operation.cancel)).where(col(Operation.seq) == work.operation.seq)
             return bool(session.execute(wanted).scalar_one())
@@ -296,7 +300,7 @@ class Engine:
 
             if await self._runner.write(again):
                 return
-            work.operation.data = {**rest, "undo": undo}
+            work.note(undo=undo)
         await self._end(kind, work, State.FAILED, error=undo["error"])
 
     async def _end(self, kind: Kind, work: Work, state: State, *, error: dict[str, Any] | None = None) -> None:
