@@ -12,7 +12,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,6 +21,9 @@ from core.errors import Unavailable
 
 LOCK = "serve.lock"
 START_WITHIN = 10.0
+
+_started: list[subprocess.Popen[bytes]] = []
+"""The engines that this process has started, as far as it knows them to live."""
 
 
 def take_lock(config: Config) -> int | None:
@@ -86,8 +88,8 @@ def _start(config: Config, lock: int) -> None:
     finally:
         os.close(log)
     sign(lock, engine.pid)
-    # Whoever outlives the engine it started, as the app may, leaves no zombie of it.
-    threading.Thread(target=engine.wait, name="engine", daemon=True).start()
+    # Whoever outlives the engines it started, as the app may, collects those that have ended as it starts another.
+    _started[:] = [engine, *(one for one in _started if one.poll() is None)]
 
 
 def _door_open(path: Path) -> bool:
