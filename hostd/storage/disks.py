@@ -25,9 +25,16 @@ _OVERHEAD: Final = 4 * MIB
 _NOT_DISKS: Final = frozenset({DiskFormat.AKI, DiskFormat.ARI})
 
 BACKING_FORMATS: Final[dict[DiskFormat, str]] = {kind: kind.value for kind in DiskFormat if kind not in _NOT_DISKS} | {
-    DiskFormat.ISO: "raw"
+    DiskFormat.ISO: "raw",
+    DiskFormat.VHDX: "qcow2",
 }
-"""QEMU's name of each image format that a root disk may stand on."""
+"""QEMU's name of the format of the file that a root disk stands on, by its image's."""
+
+_CONVERTED: Final = frozenset({DiskFormat.VHDX})
+"""Formats that QEMU reads and libvirt does not know as a backing file's: the instance gets its base as qcow2."""
+
+_PACE: Final = 20 * MIB
+"""Bytes a second at which even a slow host converts an image."""
 
 MAKE_FILE_SYSTEM: Final[dict[str, tuple[str, ...]]] = {
     "linux": ("mkfs.ext4", "-q", "-F", "-E", "lazy_journal_init=1", "-L", "ephemeral0"),
@@ -88,7 +95,7 @@ def make(directory: Path, spec: InstanceSpec, cache: Images, *, progress: Callab
         SWAP: lambda part: _swap(part, spec),
     }
     if (base := base_file(spec)) and spec.image:
-        makers[base] = _linker(spec.image, cache)
+        makers[base] = (_converter if spec.image.format in _CONVERTED else _linker)(spec.image, cache)
     for name, ref in ((kernel, spec.kernel), (ramdisk, spec.ramdisk)):
         if name and ref:
             makers[name] = _copier(ref, cache)
@@ -125,6 +132,14 @@ def _sparse(path: Path, size: int) -> None:
 def _linker(ref: ImageRef, cache: Images) -> Callable[[Path], None]:
     # By name and not as a second file: however large, it costs nothing, on another file system too.
     return lambda part: part.symlink_to(cache.path_of(ref.digest))
+
+
+def _converter(ref: ImageRef, cache: Images) -> Callable[[Path], None]:
+    def convert(part: Path) -> None:
+        argv = ("qemu-img", "convert", "-f", ref.format.value, "-O", "qcow2", str(cache.path_of(ref.digest)), str(part))
+        commands.run(argv, where=part.parent, needed=ref.size, timeout=60 + ref.virtual_size / _PACE)
+
+    return convert
 
 
 def _copier(ref: ImageRef, cache: Images) -> Callable[[Path], None]:
