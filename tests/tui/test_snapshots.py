@@ -45,9 +45,7 @@ def keys(*pressed: str) -> Callable[[Pilot[None]], Any]:
         ("detail-large", LARGE, ("d",)),
     ],
 )
-def test_screen(
-    snap_compare: Snap, tmp_path: Path, name: str, size: tuple[int, int], pressed: tuple[str, ...]
-) -> None:
+def test_screen(snap_compare: Snap, tmp_path: Path, name: str, size: tuple[int, int], pressed: tuple[str, ...]) -> None:
     config, store, ctx = seed.fresh(tmp_path)
     seed.populate(store, ctx)
     app = Skydeck(Seat(config=config, store=store), None, engine=False)
