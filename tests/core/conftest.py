@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from core.config import Config
 from core.identity import policy
 from core.store import Store
 from tests.core import postgres as pg
-from tests.core.postgres import Postgres
+from tests.core.postgres import MEMORY, Postgres
 from tests.core.world import World
 
 KINDS = ("sqlite", "postgresql")
@@ -57,14 +59,21 @@ def fresh_database(request: pytest.FixtureRequest, home: Path) -> str:
     return server.url(server.create(template=request.getfixturevalue("postgres_template")))
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """The cloud's data directory, in memory where that is possible: these tests commit thousands of times."""
+    with tempfile.TemporaryDirectory(prefix="sky-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as home:
+        yield Path(home)
+
+
 @pytest.fixture(params=KINDS)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return fresh_database(request, tmp_path)
+def database_url(request: pytest.FixtureRequest, home: Path) -> str:
+    return fresh_database(request, home)
 
 
 @pytest.fixture
-def config(tmp_path: Path, database_url: str) -> Config:
-    return Config(home=tmp_path, database_url=database_url)
+def config(home: Path, database_url: str) -> Config:
+    return Config(home=home, database_url=database_url)
 
 
 @pytest.fixture

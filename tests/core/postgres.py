@@ -15,6 +15,8 @@ import psycopg
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
 """Debian's newest version, else wherever the path has it."""
 
+MEMORY = "/dev/shm"
+
 OPTIONS = "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c shared_buffers=32MB -c max_connections=60"
 """Nothing here outlives the tests, so nothing is worth an fsync."""
 
@@ -27,7 +29,7 @@ class Postgres:
     """A running server. `stop` removes all of it."""
 
     def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.home = Path(tempfile.mkdtemp(prefix="pg-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             # The server refuses to run as root.

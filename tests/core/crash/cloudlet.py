@@ -32,14 +32,13 @@ from core.operations.operations import OPEN, Operation
 from core.sql import select as sql_select
 from hostd.spec import PROTOCOL, STATUS, Hello, Observation, Observe
 from tests.contract.hosts import SocketPeer
+from tests.core.postgres import MEMORY
 from tests.core.world import World, check_claims
 
 T = TypeVar("T")
 
 PATIENCE = 15.0
 """Seconds until a test gives up."""
-
-MEMORY = "/dev/shm"
 
 POLL = 0.004
 """Seconds between two looks at the database of another process."""
