@@ -80,7 +80,7 @@ def test_a_root_disk_stands_on_its_image_by_an_explicit_format(directory: Path, 
     base = Path(info["backing-filename"])
     if kind is DiskFormat.VHDX:  # which libvirt cannot put a disk on: the instance has it as qcow2
         assert not base.is_symlink()
-        assert virtual_size(base) == 8 * MIB
+        assert base.read_bytes()[:4] == b"QFI\xfb"
     else:
         assert base.readlink() == cache.path_of("d" * 64)
     assert cache.path_of("d" * 64).stat().st_mode & 0o777 == 0o444
