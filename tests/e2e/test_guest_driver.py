@@ -298,7 +298,7 @@ def test_a_full_disk_says_so(tmp_path: Path) -> None:
         f"""
         import subprocess
         from pathlib import Path
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "{tmp_path}"], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k,nr_inodes=64", "tmpfs", "{tmp_path}"], check=True)
         from hostd.spec import HostError
         from hostd.storage import disks
         from tests.hostd.specs import instance
