@@ -98,6 +98,7 @@ def _set_up(plan: dict[str, Any]) -> None:
         mount("overlay", f"/{directory}", "overlay", data=layers)
     for file in tree.FILES:
         _bind(root / file, Path("/", file))
+    _keep_visible(Path(plan["repository"]), root)
     for directory in tree.DIRECTORIES:
         _bind(root / directory, Path("/", directory))
     mount("sysfs", "/sys", "sysfs")  # anew, for /sys/class/net of this network namespace
@@ -119,6 +120,15 @@ def _set_up(plan: dict[str, Any]) -> None:
         subprocess.run(daemon, check=True)
 
 
+def _keep_visible(repository: Path, root: Path) -> None:
+    """A checkout below a private directory, /tmp say, stays where it is: guests' files may lie in it."""
+    for directory in tree.DIRECTORIES:
+        if repository.is_relative_to(Path("/", directory)):
+            place = root / repository.relative_to("/")
+            place.mkdir(parents=True, exist_ok=True)
+            mount(str(repository), str(place), None, MS_BIND)
+
+
 def _bind(source: Path, target: Path) -> None:
     # resolv.conf is often a link into /run, which is empty by now.
     target = target.resolve()
@@ -128,7 +138,7 @@ def _bind(source: Path, target: Path) -> None:
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.touch()
-    mount(str(source), str(target), None, MS_BIND)
+    mount(str(source), str(target), None, MS_BIND | MS_REC)
 
 
 def _mount_cgroups(hierarchies: tuple[cgroups.Hierarchy, ...]) -> None:

@@ -195,6 +195,7 @@ class LabHost:
         plan = {
             "name": self.name,
             "root": str(self.root),
+            "repository": str(REPOSITORY),
             "log": str(self.directory / "boot.log"),
             "cgroup": self.cgroup,
             "bridge": self.lab.bridge,
