@@ -132,6 +132,28 @@ COPY = Verb(
 )
 NEW = Verb(name="new", key="n", label="new", help="Make a new one", needs=Needs.NOTHING, action="new")
 
+
+def deletion(
+    run: Callable[[Any, Any, str, str], object],
+    *,
+    help: str,
+    disabled_reason: Callable[[Any, Row], Reason | None],
+    confirm: Confirm = Confirm.BAR,
+) -> Verb:
+    """The `X` of a noun: always dangerous, always confirmed."""
+    return Verb(
+        name="delete",
+        key="X",
+        label="del",
+        help=help,
+        confirm=confirm,
+        dangerous=True,
+        disabled_reason=disabled_reason,
+        run=run,
+        done="deleted",
+    )
+
+
 LOOKING = (OPEN, DESCRIBE, YAML, EVENTS, COPY)
 """What every noun's rows can be asked."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui.locator import Locator
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Row, deletion
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import compact, facts, mebibytes, short, yes_no
 from tui.views.policy import needs_role
@@ -106,16 +106,8 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
-        Verb(
-            name="delete",
-            key="X",
-            label="del",
-            help="Delete the flavor; instances keep their size",
-            confirm=Confirm.BAR,
-            dangerous=True,
-            disabled_reason=needs_role("flavor:delete"),
-            run=_delete,
-            done="deleted",
+        deletion(
+            _delete, help="Delete the flavor; instances keep their size", disabled_reason=needs_role("flavor:delete")
         ),
         EVENTS,
         YAML,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Reason, Row, deletion
 from tui.view import Cell, Column, Lines, Tab, View
 from tui.views.cells import aged, compact, facts, plain, short, yes_no
 
@@ -93,17 +93,7 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
-        Verb(
-            name="delete",
-            key="X",
-            label="del",
-            help="Delete the image",
-            confirm=Confirm.BAR,
-            dangerous=True,
-            disabled_reason=_deletable,
-            run=_delete,
-            done="deleted",
-        ),
+        deletion(_delete, help="Delete the image", disabled_reason=_deletable),
         EVENTS,
         YAML,
         COPY,

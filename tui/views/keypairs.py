@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tui.verbs import COPY, DESCRIBE, NEW, OPEN, YAML, Confirm, Row, Verb
+from tui.verbs import COPY, DESCRIBE, NEW, OPEN, YAML, Row, deletion
 from tui.view import Column, Field, Form, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain
 from tui.views.policy import needs_role
@@ -54,16 +54,8 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
-        Verb(
-            name="delete",
-            key="X",
-            label="del",
-            help="Delete the key; guests that have it keep it",
-            confirm=Confirm.BAR,
-            dangerous=True,
-            disabled_reason=needs_role("keypair:delete"),
-            run=_delete,
-            done="deleted",
+        deletion(
+            _delete, help="Delete the key; guests that have it keep it", disabled_reason=needs_role("keypair:delete")
         ),
         YAML,
         COPY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Row, deletion
 from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short, yes_no
 from tui.views.policy import needs_role
@@ -93,16 +93,8 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
-        Verb(
-            name="delete",
-            key="X",
-            label="del",
-            help="Delete the network; it must have no instances",
-            confirm=Confirm.BAR,
-            dangerous=True,
-            disabled_reason=needs_role("network:delete"),
-            run=_delete,
-            done="deleted",
+        deletion(
+            _delete, help="Delete the network; it must have no instances", disabled_reason=needs_role("network:delete")
         ),
         EVENTS,
         YAML,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb, deletion
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import facts, plain, yes_no
 from tui.views.policy import needs_role
@@ -61,16 +61,8 @@ VIEW = View(
         Verb(**{**OPEN.__dict__, "label": "switch", "help": "Work in this project"}),
         DESCRIBE,
         NEW,
-        Verb(
-            name="delete",
-            key="X",
-            label="del",
-            help="Delete the project; it must own nothing",
-            confirm=Confirm.TYPE,
-            dangerous=True,
-            disabled_reason=_deletable,
-            run=_delete,
-            done="deleted",
+        deletion(
+            _delete, help="Delete the project; it must own nothing", disabled_reason=_deletable, confirm=Confirm.TYPE
         ),
         EVENTS,
         YAML,
