@@ -339,7 +339,8 @@ class Engine:
     async def _block(self, work: Work, bad: SkydeckError) -> None:
         def write(session: Session) -> None:
             error = bad.to_json()
-            error["hint"] = f"{bad.hint} It goes on when the cause is gone: skydeck operation retry.".strip()
+            cause = f"{bad.hint.rstrip('.')}. " if bad.hint else ""
+            error["hint"] = f"{cause}When the cause is gone: skydeck operation retry {work.operation.id[:8]}"
             operations.write(session, work.operation, state=State.BLOCKED, owner=None, error=error, data=work.data)
 
         await self._runner.write(write)

@@ -98,8 +98,13 @@ class BrowserScreen(GoingScreen):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self.app.seat.ready:
+            if self.app.seat.ready and self._alive:
                 await self._look()
+
+    @property
+    def _alive(self) -> bool:
+        """Whether there is still a list to draw: what was read may come when the screen is being taken down."""
+        return self.is_attached and bool(self.query(RowList)) and bool(self.query(Bar))
 
     async def _look(self) -> None:
         from core.errors import SkydeckError
@@ -126,14 +131,16 @@ class BrowserScreen(GoingScreen):
         try:
             glance = await seat.read(lambda session: look(session, ctx, listings, wanted))
         except SkydeckError as bad:
-            if generation == self._generation:
+            if generation == self._generation and self._alive:
                 self._refused(bad.title, bad.hint)
             return
         except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
+            if not self._alive:
+                return
             self._refused(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.")
             self.set_timer(2.0, self.look_again)
             return
-        if generation == self._generation:
+        if generation == self._generation and self._alive:
             self._take(glance, wanted)
 
     def cannot_open(self, title: str, hint: str) -> None:
@@ -350,7 +357,10 @@ class BrowserScreen(GoingScreen):
             rows = lists.page(session, ctx, slim, where=where, text=text)  # type: ignore[arg-type]
             return {row[view.key]: str(row[column]) for row in rows}
 
-        self.rows.marks = await seat.read(read)
+        marks = await seat.read(read)
+        if not self._alive:
+            return
+        self.rows.marks = marks
         self.rows.sync()
         self._draw_crumb()
         self.draw_keys()

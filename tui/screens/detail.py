@@ -121,6 +121,8 @@ class DetailScreen(ActingScreen):
         except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
             self.app.tell(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.", tone="bad")
             return
+        if not self._alive:
+            return
         if row is None:
             if not self._gone:
                 self._gone = True
@@ -130,6 +132,11 @@ class DetailScreen(ActingScreen):
             if tab.read and tab is self.tabs[self.tab]:
                 self.query_one("#text", Static).update(page(lines))
         self._draw()
+
+    @property
+    def _alive(self) -> bool:
+        """Whether there is still something to draw on: what was read may come when the page is being taken down."""
+        return self.is_attached and bool(self.query("#text"))
 
     # ------------------------------------------------------------------ the console
 
@@ -159,7 +166,7 @@ class DetailScreen(ActingScreen):
         except (SkydeckError, OSError) as bad:
             title, hint = getattr(bad, "title", str(bad)), getattr(bad, "hint", "")
             shown = [[("No console: ", "warn"), (title, "")], [(hint, "dim")]]
-        if tab != self.tab or not self.is_mounted:
+        if tab != self.tab or not self._alive:
             return
         if self._logging:
             scroll = self.query_one("#page", VerticalScroll)
