@@ -80,8 +80,9 @@ async def _unspawn(work: Work) -> None:
 
 
 def _show(session: Session, work: Work, step: Step) -> None:
-    if step.task is not None:
-        parts.instance_of(session, work).task_state = step.task
+    instance = parts.instance_of(session, work)
+    if step.task is not None and instance.want != "absent":  # once its deletion was asked for it stays `deleting`
+        instance.task_state = step.task
         session.flush()
 
 
@@ -104,7 +105,8 @@ def _elsewhere(session: Session, work: Work, error: dict[str, Any]) -> bool:
     tried = [*work.data.get("tried", [])]
     instance.host_id = None
     session.flush()
-    if len(tried) >= work.config.schedule_attempts or error.get("code") == ErrorCode.DIGEST_MISMATCH:
+    useless = instance.want == "absent" or error.get("code") == ErrorCode.DIGEST_MISMATCH
+    if useless or len(tried) >= work.config.schedule_attempts:
         return False
     try:
         request = placement.request_for(
