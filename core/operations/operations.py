@@ -26,7 +26,7 @@ from sqlmodel import Field, Session, SQLModel, col
 from core import events
 from core.context import Context
 from core.errors import Conflict, NotFound, Superseded
-from core.identity.policy import allowed, authorize
+from core.identity.policy import authorize
 from core.sql import select
 from core.store import clock_of, now
 
@@ -299,10 +299,6 @@ def retry(session: Session, ctx: Context, id: str) -> Operation:
     session.info["enqueued"] = True
     _record(session, ctx, operation, "operation.retry")
     return operation
-
-
-def can_manage(ctx: Context) -> bool:
-    return allowed(ctx, "operation:manage")
 
 
 def open_on(session: Session, object_id: str) -> list[Operation]:

@@ -8,7 +8,6 @@ with its funnel, which stays readable as a failed operation.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import dataclasses
 import hashlib
@@ -412,13 +411,3 @@ def _keep_refusal(session: Session, ctx: Context, spec: CreateSpec, refused: Sky
         after={"error": refused.title},
     )
     return operation
-
-
-def decode_user_data(encoded: str | None) -> bytes | None:
-    """The bytes a user gave. Raises Invalid for damaged base64."""
-    if encoded is None:
-        return None
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except binascii.Error as bad:
-        raise Invalid("user data is not base64") from bad

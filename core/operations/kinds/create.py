@@ -47,17 +47,6 @@ async def _network(work: Work) -> None:
         await parts.converge_network(work, host_id, network_id)
 
 
-async def _unplug(work: Work) -> None:
-    def unbind(session: Session) -> tuple[str | None, list[str]]:
-        instance = parts.instance_of(session, work)
-        parts.unbind(session, instance.id)
-        return instance.host_id, parts.networks_of(session, instance.id)
-
-    host_id, network_ids = await work.write(unbind)
-    for network_id in network_ids if host_id else ():
-        await parts.converge_network(work, str(host_id), network_id)
-
-
 async def _spawn(work: Work) -> None:
     host_id, _ = await _where(work)
     try:
@@ -145,7 +134,7 @@ def _cancelled(session: Session, work: Work) -> None:
 KIND = Kind(
     steps=(
         Step(name="images", run=_images, task=states.BLOCK_DEVICE_MAPPING, weight=5, interruptible=True),
-        Step(name="network", run=_network, undo=_unplug, task=states.NETWORKING, weight=1),
+        Step(name="network", run=_network, undo=parts.unplug, task=states.NETWORKING, weight=1),
         Step(name="spawn", run=_spawn, undo=_unspawn, task=states.SPAWNING, weight=4),
     ),
     complete=_complete,

@@ -20,17 +20,6 @@ async def _destroy(work: Work) -> None:
         await parts.converge_instance(work, host_id, note="destroy", want="absent")
 
 
-async def _unplug(work: Work) -> None:
-    def unbind(session: Session) -> tuple[str | None, list[str]]:
-        instance = parts.instance_of(session, work)
-        parts.unbind(session, instance.id)
-        return instance.host_id, parts.networks_of(session, instance.id)
-
-    host_id, network_ids = await work.write(unbind)
-    for network_id in network_ids if host_id is not None else ():
-        await parts.converge_network(work, str(host_id), network_id)
-
-
 def _complete(session: Session, work: Work) -> None:
     instance = parts.instance_of(session, work)
     hosts.release(session, instance_id=instance.id)
@@ -60,7 +49,7 @@ def _cancelled(session: Session, work: Work) -> None:
 KIND = Kind(
     steps=(
         Step(name="destroy", run=_destroy, task=states.DELETING, weight=3),
-        Step(name="unplug", run=_unplug, task=states.DELETING),
+        Step(name="unplug", run=parts.unplug, task=states.DELETING),
     ),
     complete=_complete,
     failed=_failed,

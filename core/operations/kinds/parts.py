@@ -131,6 +131,19 @@ def unbind(session: Session, instance_id: str) -> None:
     session.flush()
 
 
+async def unplug(work: Work) -> None:
+    """The instance's ports off its host, and the host told; where it is on none, there is nobody to tell."""
+
+    def unbind_all(session: Session) -> tuple[str | None, list[str]]:
+        instance = instance_of(session, work)
+        unbind(session, instance.id)
+        return instance.host_id, networks_of(session, instance.id)
+
+    host_id, network_ids = await work.write(unbind_all)
+    for network_id in network_ids if host_id is not None else ():
+        await converge_network(work, str(host_id), network_id)
+
+
 async def converge_instance(
     work: Work, host_id: str, *, note: str, want: str | None = None, hard: bool = False, deadline: float = SLOW
 ) -> Applied:
