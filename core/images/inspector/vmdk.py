@@ -31,6 +31,7 @@ _MAX_DESCRIPTOR: Final = 64 * 1024
 _MAX_GRAIN_SECTORS: Final = 1 << 21
 _CREATE_TYPES: Final = {"monolithicsparse": "monolithicSparse", "streamoptimized": "streamOptimized"}
 _NO_PARENT: Final = 0xFFFFFFFF
+_CID_DIGITS: Final = 8
 
 _EXTENT: Final = re.compile(r'(?:RW|RDONLY|NOACCESS) +([0-9]{1,18}) +([A-Z0-9]+)(?: +"([^"]*)")?(?: +[0-9]+)?')
 _EXTENT_START: Final = re.compile(r"\s*(?:RW|RDONLY|NOACCESS)\b", re.IGNORECASE)
@@ -125,7 +126,9 @@ def _check_descriptor(window: Window, header: _Sparse) -> str:
         raise ImageRejected(f"the vmdk has no embedded descriptor of sane size ({length} bytes)", _RECREATE)
     raw = window.read(header.descriptor_offset * SECTOR, length, what="vmdk descriptor")
     text, _, padding = raw.partition(b"\0")
-    if padding.strip(b"\0"):
+    residue = padding.strip(b"\0")
+    # QEMU rewrites the content id in place: a shorter one leaves the last bytes of the text standing behind its end.
+    if residue and not (len(residue) < _CID_DIGITS and text.endswith(residue)):
         raise ImageRejected("the vmdk descriptor hides text after its end", _RECREATE)
     if not text.lower().startswith(_DESCRIPTOR_MAGIC):
         raise ImageRejected("the vmdk descriptor does not begin with its title", _RECREATE)

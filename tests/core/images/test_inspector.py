@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 from collections.abc import Callable
@@ -248,6 +249,14 @@ def test_refuses_a_vmdk_descriptor_that_reaches_out(
     images: dict[str, Path], change: Callable[[str], str], reason: str
 ) -> None:
     assert reason in refusal(descriptor_with(images["vmdk"], change), "vmdk")
+
+
+def test_a_vmdk_keeps_the_tail_of_a_longer_descriptor(images: dict[str, Path]) -> None:
+    # QEMU writes each new content id over the old one, and few digits leave a few bytes of the old text behind.
+    def shorter(text: str) -> str:
+        return re.sub(r"\bCID=[0-9a-f]+", "CID=12", text, count=1) + "\0" + text[-4:]
+
+    assert inspected(descriptor_with(images["vmdk"], shorter), "vmdk").virtual_size == 3 * MIB
 
 
 def test_refuses_vmdk_headers_that_lie(images: dict[str, Path]) -> None:
