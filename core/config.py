@@ -51,6 +51,8 @@ class Config:
     """Seconds after which a background engine with nothing to do and nobody watching ends."""
     default_ephemeral_format: str = ""
     """ext4, vfat or ntfs; empty: by the image's os_type."""
+    dns_resolvers: str = ""
+    """By comma: DNS servers that networks without any of their own ask; empty: what each host itself uses."""
     network_cidr: str = "10.0.0.0/24"
     """The subnet of the network a project gets when it launches without one."""
 

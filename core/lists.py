@@ -22,9 +22,7 @@ from core.identity.users import User
 from core.images.images import Image
 from core.images.images import visible as image_visible
 from core.listing import Listing
-from core.network.networks import Network
-from core.network.ports import FixedIP, Port
-from core.network.subnets import Subnet
+from core.network.tables import FixedIP, Network, Port, Subnet
 from core.operations.operations import Operation
 from core.sql import select
 

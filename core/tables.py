@@ -14,9 +14,8 @@ import core.identity.projects
 import core.identity.quotas
 import core.identity.users
 import core.images.images
-import core.network.networks
-import core.network.ports
-import core.network.subnets
+import core.network.fabric.table
+import core.network.tables
 import core.operations.operations  # noqa: F401
 
 METADATA = SQLModel.metadata

@@ -21,8 +21,9 @@ from core.compute.instances.table import Instance
 from core.config import Config
 from core.errors import SkydeckError
 from core.hosts.hosts import RESOURCES, Claim, Host
-from core.network.networks import NetworkHost
-from core.network.ports import FixedIP, Port
+from core.network import fabric
+from core.network.fabric import HostNetworking
+from core.network.tables import ROUTER_INTERFACE, FixedIP, Port, Router
 from core.operations.operations import OPEN, Operation, State
 from core.runner import Runner
 from core.sql import select
@@ -57,8 +58,9 @@ class Facts:
     addresses: list[tuple[str, str, bool]]
     """(network id, ip, whether its port exists)."""
     networks_on: frozenset[tuple[str, str]]
-    """(network id, host id) of ports bound there."""
-    network_generations: dict[tuple[str, str], int]
+    """(network id, host id) of what each host shall carry."""
+    networking: dict[str, int]
+    """Host to the newest generation of its networking."""
     seen: dict[str, Observation]
     busy: frozenset[str]
     """Objects with an open operation: what a host has of them may differ for now."""
@@ -127,11 +129,29 @@ def gather(session: Session, seen: dict[str, Observation]) -> Facts:
         creates=dict(creates),
         known_instances=frozenset(session.execute(select(Instance.id)).scalars()),
         addresses=[(network, ip, port is not None) for network, ip, port in addresses],
-        networks_on=frozenset((network, host) for network, host in bound),
-        network_generations={(row.network_id, row.host_id): row.generation for row in rows(NetworkHost)},
+        networks_on=frozenset(_carried(session, bound)),
+        networking={row.host_id: row.generation for row in rows(HostNetworking)},
         seen=seen,
         busy=frozenset(operation.object_id for operation in open_operations),
     )
+
+
+def _carried(session: Session, bound: Any) -> Iterator[tuple[str, str]]:
+    """(network, host) for each network a host's guests are on or their routers lead to."""
+    on: dict[str, set[str]] = {}
+    for network, host in bound:
+        on.setdefault(host, set()).add(network)
+    for host, direct in on.items():
+        inside = fabric.joined(session, direct)
+        outside = session.execute(
+            select(Router.external_network_id).where(
+                col(Router.id) == col(Port.device_id),
+                col(Port.device_owner) == ROUTER_INTERFACE,
+                col(Port.network_id).in_(inside),
+            )
+        ).scalars()
+        for network in inside | {uuid for uuid in outside if uuid}:
+            yield network, host
 
 
 # ---------------------------------------------------------------------------- the checks
@@ -225,14 +245,14 @@ def _generations(facts: Facts) -> Iterator[Violation]:
                     title=f"host {_name(facts, host_id)} is ahead on {instance.name}",
                     evidence=f"generation {domain.generation} > {instance.generation}",
                 )
-        for network in seen.networks:
-            given = facts.network_generations.get((network.uuid, host_id), 0)
-            if network.generation is not None and network.generation > given:
-                yield Violation(
-                    invariant=7,
-                    title=f"host {_name(facts, host_id)} is ahead on network {network.uuid}",
-                    evidence=f"generation {network.generation} > {given}",
-                )
+        given = facts.networking.get(host_id, 0)
+        applied = seen.networking.generation if seen.networking else None
+        if applied is not None and applied > given:
+            yield Violation(
+                invariant=7,
+                title=f"host {_name(facts, host_id)} is ahead on its networking",
+                evidence=f"generation {applied} > {given}",
+            )
 
 
 _HAS_DISK = (states.ACTIVE, states.STOPPED, states.PAUSED, states.SUSPENDED)

@@ -30,7 +30,7 @@ from hostd.spec import (
     ErrorCode,
     HostError,
     InstanceSpec,
-    NetworkSpec,
+    NetworkingSpec,
     ObjectKind,
     Want,
     WireError,
@@ -114,23 +114,23 @@ class Applier:
         return await asyncio.shield(self._converge_once(entry, spec))
 
     async def replay(self) -> None:
-        """Converge again what a dead process left as intent, networks before the guests that use them.
+        """Converge again what a dead process left as intent, networking before the guests that use it.
 
-        Networks that were done are looked at as well: after a reboot of the host nothing is left of them.
+        A networking that was done is looked at as well: after a reboot of the host nothing is left of it.
         Failures are in the journal and the feed, not raised.
         """
         entries = await self._run_journal(self._journal.entries)
-        for kind in (ObjectKind.NETWORK, ObjectKind.INSTANCE):
+        for kind in (ObjectKind.NETWORKING, ObjectKind.INSTANCE):
             tasks = [
                 self._converge_once(entry, load(SPECS[kind], entry.spec))
                 for entry in entries
                 if entry.kind is kind
-                and (entry.state is State.INTENT or (kind is ObjectKind.NETWORK and entry.state is State.DONE))
+                and (entry.state is State.INTENT or (kind is ObjectKind.NETWORKING and entry.state is State.DONE))
                 and not entry.gone
             ]
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _converge_once(self, entry: Entry, spec: InstanceSpec | NetworkSpec) -> asyncio.Task[Applied]:
+    def _converge_once(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> asyncio.Task[Applied]:
         key = (entry.kind, entry.uuid, entry.generation)
         task = self._running.get(key)
         if task is None:
@@ -138,7 +138,7 @@ class Applier:
             task.add_done_callback(lambda _: self._running.pop(key))
         return task
 
-    async def _converge(self, entry: Entry, spec: InstanceSpec | NetworkSpec) -> Applied:
+    async def _converge(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> Applied:
         self._crash.at(f"{entry.kind}:intent")
         async with self.lock(entry.kind, entry.uuid):
             newest = await self._run_journal(self._journal.entry, entry.kind, entry.uuid)
@@ -157,7 +157,7 @@ class Applier:
             raise as_host_error(load(WireError, outcome))
         return load(Applied, outcome)
 
-    async def _outcome(self, entry: Entry, spec: InstanceSpec | NetworkSpec) -> tuple[State, dict[str, Any]]:
+    async def _outcome(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> tuple[State, dict[str, Any]]:
         slot = self._starts if spec.want is Want.RUNNING else contextlib.nullcontext()
         try:
             async with slot:
@@ -165,7 +165,7 @@ class Applier:
         except HostError as bad:
             return State.FAILED, dump(bad.error)
 
-    async def _carry_out(self, entry: Entry, spec: InstanceSpec | NetworkSpec) -> Applied:
+    async def _carry_out(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> Applied:
         driver = self._drivers[entry.kind]
         step: Step | None = None
         try:
@@ -190,7 +190,7 @@ class Applier:
             detail=detail,
         )
 
-    async def _step(self, entry: Entry, spec: InstanceSpec | NetworkSpec, step: Step) -> None:
+    async def _step(self, entry: Entry, spec: InstanceSpec | NetworkingSpec, step: Step) -> None:
         loop = asyncio.get_running_loop()
 
         def report(percent: int) -> None:

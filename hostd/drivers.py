@@ -8,7 +8,7 @@ All methods block unless said otherwise; the daemon calls them in threads, at mo
 and several at once for different objects. Whatever fails is raised as HostError.
 
 `hostd serve` builds them as `hostd.compute.driver.GuestDriver(state=Path, run=Path)` and
-`hostd.network.driver.NetworkDriver(state=Path, run=Path)`. Construction must be quick and must not
+`hostd.network.driver.NetworkingDriver(state=Path, run=Path)`. Construction must be quick and must not
 touch the host; libraries that load slowly are imported by `start`.
 """
 
@@ -27,18 +27,22 @@ from hostd.spec import (
     EventKind,
     InstanceSpec,
     LinkSeen,
+    Metadata,
+    NetworkingSeen,
+    NetworkingSpec,
     NetworkSeen,
-    NetworkSpec,
     ObjectKind,
     PowerState,
+    Trace,
+    Traced,
 )
 
 SpecT = TypeVar("SpecT", contravariant=True)
 SeenT = TypeVar("SeenT")
 
-SPECS: Final[dict[ObjectKind, type[InstanceSpec] | type[NetworkSpec]]] = {
+SPECS: Final[dict[ObjectKind, type[InstanceSpec] | type[NetworkingSpec]]] = {
     ObjectKind.INSTANCE: InstanceSpec,
-    ObjectKind.NETWORK: NetworkSpec,
+    ObjectKind.NETWORKING: NetworkingSpec,
 }
 """What the spec of each kind is loaded as."""
 
@@ -154,14 +158,28 @@ class Guests(Driver[InstanceSpec, Any], Protocol):
         """Where the guest's serial console is. Raises HostError(NOT_FOUND)."""
 
 
-class Networks(Driver[NetworkSpec, Any], Protocol):
-    """The network driver: project networks' share on this host."""
+@attrs.frozen(kw_only=True)
+class NetworkingObserved:
+    """What an observation tells of the networking; the generation is the journal's to know."""
 
-    def start(self, on_event: Callable[[Happened], None]) -> None:
-        """Prepare, quickly. `on_event` may be called from any thread."""
+    networking: NetworkingSeen
+    networks: tuple[NetworkSeen, ...] = ()
+    links: tuple[LinkSeen, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Networking(Driver[NetworkingSpec, Any], Protocol):
+    """The networking driver: all of this host's networks, routers and firewalls, as one document."""
+
+    def start(self, on_event: Callable[[Happened], None], metadata_of: Callable[[str], Metadata | None]) -> None:
+        """Prepare, quickly. `on_event` may be called from any thread; `metadata_of` answers what an instance of this
+        host is told about itself, by its uuid; it blocks, and may be called from any thread but the event loop's."""
 
     def stop(self) -> None:
-        """End own threads. Networks and their DHCP servers stay."""
+        """End own threads. Networks, routers and DHCP servers stay."""
 
-    def observe(self) -> tuple[tuple[NetworkSeen, ...], tuple[LinkSeen, ...], tuple[str, ...]]:
-        """Networks (without generation), links and problems. Does not raise."""
+    def observe(self) -> NetworkingObserved:
+        """Does not raise: what could not be read is a problem."""
+
+    def trace(self, asked: Trace) -> Traced:
+        """This host's hops of a path. Raises HostError(NOT_FOUND) for a port that is not here."""

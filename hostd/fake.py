@@ -35,7 +35,7 @@ from hostd.crash import NEVER
 from hostd.drivers import Step
 from hostd.host import Machine
 from hostd.journal import Journal
-from hostd.memory import MemoryGuests, MemoryNetworks, Record
+from hostd.memory import MemoryGuests, MemoryNetworking, Record
 from hostd.service import HostService, Parts, Session
 from hostd.spec import (
     CALLS,
@@ -112,7 +112,7 @@ class FakeHost:
         self._clock = clock
         self._machine = _FakeMachine(state=root, new_id=self._new_id, name=name, identity=self._new_id(), has=capacity)
         self._domains: MutableMapping[str, Record] = {}
-        self._networks: MutableMapping[str, Record] = {}
+        self._networking: MutableMapping[str, Record] = {}
         self.guests: Final = MemoryGuests(self._domains, consoles=root)
         """Tests may change a guest behind the controller's back: `guests.set_power`."""
         self.images: Final = ImageCache(root / "images", clock=clock, crash=NEVER)
@@ -193,7 +193,7 @@ class FakeHost:
     def reboot(self) -> None:
         """The machine went down and came back: a new boot id, guests off, networks gone."""
         self._machine.boots += 1
-        self._networks.clear()
+        self._networking.clear()
         for record in self._domains.values():
             if record.get("power") not in (None, PowerState.SUSPENDED.value):
                 record["power"] = PowerState.SHUTDOWN.value
@@ -218,7 +218,7 @@ class FakeHost:
                 journal=self._journal,
                 images=self.images,
                 guests=self.guests,
-                networks=MemoryNetworks(self._networks),
+                networking=MemoryNetworking(self._networking),
                 machine=self._machine,
                 crash=NEVER,
                 clock=self._clock,

@@ -15,26 +15,33 @@ from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
-from hostd.drivers import ConsolePaths, Happened, Step, StepContext
+from hostd.drivers import ConsolePaths, Happened, NetworkingObserved, Step, StepContext
 from hostd.spec import (
     Accel,
     DiskSeen,
     DomainSeen,
     ErrorCode,
     EventKind,
+    Hop,
     HostError,
     ImageRef,
     InstanceSpec,
     LinkSeen,
+    Metadata,
+    NetworkingSeen,
+    NetworkingSpec,
     NetworkSeen,
-    NetworkSpec,
     ObjectKind,
     PowerState,
+    Trace,
+    Traced,
+    Verdict,
     Want,
+    dump,
 )
 
 Record = dict[str, Any]
-"""What there is of one guest: {files, name, power, quarantined}; of one network: {up}."""
+"""What there is of one guest: {files, name, power, quarantined}; of the networking: what each step keeps."""
 
 _POWER: Final = {
     Want.RUNNING: PowerState.RUNNING,
@@ -231,16 +238,16 @@ class MemoryGuests:
         return self._consoles / f"{uuid[:8]}.log"
 
 
-class MemoryNetworks:
-    """drivers.Networks over records."""
+class MemoryNetworking:
+    """drivers.Networking over records: the document of the host, part by part as the real driver has them."""
 
-    kind = ObjectKind.NETWORK
-    steps = ("bridge", "dhcp", "remove")
+    kind = ObjectKind.NETWORKING
+    steps = ("firewall", "links", "routers", "remove")
 
     def __init__(self, records: MutableMapping[str, Record]) -> None:
         self._records = records
 
-    def start(self, on_event: Callable[[Happened], None]) -> None:
+    def start(self, on_event: Callable[[Happened], None], metadata_of: Callable[[str], Metadata | None]) -> None:
         """Nothing happens here by itself."""
 
     def stop(self) -> None:
@@ -249,33 +256,47 @@ class MemoryNetworks:
     def seen(self, uuid: str) -> Record | None:
         return self._records.get(uuid)
 
-    def plan(self, spec: NetworkSpec, seen: Record | None) -> tuple[Step, ...]:
+    def plan(self, spec: NetworkingSpec, seen: Record | None) -> tuple[Step, ...]:
         if spec.want is Want.ABSENT:
             return (Step("remove"),) if seen is not None else ()
         here = seen or {}
-        steps = [] if here.get("mtu") == spec.mtu else [Step("bridge")]
-        if here.get("subnets") != [subnet.cidr for subnet in spec.subnets]:
-            steps.append(Step("dhcp"))
-        return tuple(steps)
+        return tuple(Step(name) for name in ("firewall", "links", "routers") if here.get(name) != _part(spec, name))
 
-    def execute(self, step: Step, spec: NetworkSpec, context: StepContext) -> None:
-        record = self._records.get(spec.uuid, {})
-        match step.name:
-            case "bridge":
-                self._records[spec.uuid] = record | {"mtu": spec.mtu}
-            case "dhcp":
-                self._records[spec.uuid] = record | {"subnets": [subnet.cidr for subnet in spec.subnets]}
-            case "remove":
-                self._records.pop(spec.uuid, None)
+    def execute(self, step: Step, spec: NetworkingSpec, context: StepContext) -> None:
+        if step.name == "remove":
+            self._records.pop(spec.uuid, None)
+        else:
+            self._records[spec.uuid] = self._records.get(spec.uuid, {}) | {step.name: _part(spec, step.name)}
 
-    def result(self, spec: NetworkSpec) -> tuple[PowerState | None, dict[str, Any]]:
+    def result(self, spec: NetworkingSpec) -> tuple[PowerState | None, dict[str, Any]]:
         return None, {}
 
-    def observe(self) -> tuple[tuple[NetworkSeen, ...], tuple[LinkSeen, ...], tuple[str, ...]]:
-        uuids = list(self._records)
-        networks = tuple(NetworkSeen(uuid=uuid, generation=None, healthy=True) for uuid in uuids)
-        links = tuple(LinkSeen(name=f"sb{uuid[:8]}", kind="bridge", network=uuid, up=True) for uuid in uuids)
-        return networks, links, ()
+    def observe(self) -> NetworkingObserved:
+        uuids = [network["uuid"] for record in self._records.values() for network in record.get("links", ())]
+        return NetworkingObserved(
+            networking=NetworkingSeen(generation=None, healthy=True, backend="memory"),
+            networks=tuple(NetworkSeen(uuid=uuid, healthy=True) for uuid in uuids),
+            links=tuple(LinkSeen(name=f"skb-{uuid[:8]}", kind="bridge", network=uuid, up=True) for uuid in uuids),
+        )
+
+    def trace(self, asked: Trace) -> Traced:
+        for record in self._records.values():
+            for port in record.get("firewall", {}).get("ports", ()):
+                if port["uuid"] == asked.port:
+                    return Traced(hops=(Hop(kind="tap", name=f"skt-{asked.port[:8]}", verdict=Verdict.PASS),))
+        raise HostError(ErrorCode.NOT_FOUND, f"port {asked.port} is not on this host")
+
+
+def _part(spec: NetworkingSpec, name: str) -> Any:
+    """What a step of MemoryNetworking keeps of the document."""
+    plain = dump(spec)
+    match name:
+        case "firewall":
+            return {"ports": plain["ports"], "groups": plain["groups"]}
+        case "links":
+            return plain["networks"]
+        case _:
+            return {key: plain[key] for key in ("routers", "gateways", "floating")}
 
 
 class _EchoConsole:

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from hostd.cache import ImageCache
 from hostd.crash import ENVIRONMENT, CrashPoints
-from hostd.drivers import Guests, Networks
+from hostd.drivers import Guests, Networking
 from hostd.events import Run
 from hostd.host import Machine
 from hostd.journal import Journal
@@ -47,7 +47,7 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
         sys.stderr.write(f"another hostd holds {run / 'hostd.pid'}\n")
         return 2
     crash = CrashPoints(label=os.environ.get(ENVIRONMENT), file=run / "crash")
-    guests, networks = drivers(state=state, run=run, memory=memory)
+    guests, networking = drivers(state=state, run=run, memory=memory)
     try:
         journal = Journal(state / "journal.db", clock=time.time, new_id=_new_id)
     except HostError as bad:
@@ -57,7 +57,7 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
         journal=journal,
         images=ImageCache(state / "images", clock=time.time, crash=crash),
         guests=guests,
-        networks=networks,
+        networking=networking,
         machine=Machine(state=state, new_id=_new_id),
         crash=crash,
         clock=time.time,
@@ -77,17 +77,19 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
     os._exit(code)
 
 
-def drivers(*, state: Path, run: Path, memory: bool) -> tuple[Guests, Networks]:
+def drivers(*, state: Path, run: Path, memory: bool) -> tuple[Guests, Networking]:
     """The drivers of this host, not started; `memory` for those that touch no host."""
     if memory:
-        from hostd.memory import Directory, MemoryGuests, MemoryNetworks
+        from hostd.memory import Directory, MemoryGuests, MemoryNetworking
 
         world = state / "memory"
-        return MemoryGuests(Directory(world / "guests"), consoles=run), MemoryNetworks(Directory(world / "networks"))
+        return MemoryGuests(Directory(world / "guests"), consoles=run), MemoryNetworking(
+            Directory(world / "networking")
+        )
     from hostd.compute.driver import GuestDriver
-    from hostd.network.driver import NetworkDriver
+    from hostd.network.driver import NetworkingDriver
 
-    return GuestDriver(state=state, run=run), NetworkDriver(state=state, run=run)
+    return GuestDriver(state=state, run=run), NetworkingDriver(state=state, run=run)
 
 
 async def _serve(parts: Parts, listening: socket.socket) -> None:

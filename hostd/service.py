@@ -17,7 +17,7 @@ from hostd import __version__
 from hostd.apply import Applier
 from hostd.cache import ImageCache
 from hostd.crash import CrashPoints
-from hostd.drivers import ConsolePaths, Guests, Happened, Networks
+from hostd.drivers import ConsolePaths, Guests, Happened, Networking
 from hostd.events import Feed, Run
 from hostd.host import Machine
 from hostd.journal import Journal, stale
@@ -39,7 +39,9 @@ from hostd.spec import (
     Hello,
     HelloReply,
     HostError,
+    InstanceSpec,
     Known,
+    Metadata,
     ObjectKind,
     Observation,
     Observe,
@@ -47,6 +49,8 @@ from hostd.spec import (
     Pruned,
     Sync,
     Synced,
+    Trace,
+    Traced,
     Watch,
     dump,
     load,
@@ -73,7 +77,7 @@ class Parts:
     journal: Journal
     images: ImageCache
     guests: Guests
-    networks: Networks
+    networking: Networking
     machine: Machine
     crash: CrashPoints
     clock: Callable[[], float]
@@ -104,7 +108,7 @@ class HostService:
         self._applier = Applier(
             journal=parts.journal,
             feed=self._feed,
-            drivers={ObjectKind.INSTANCE: parts.guests, ObjectKind.NETWORK: parts.networks},
+            drivers={ObjectKind.INSTANCE: parts.guests, ObjectKind.NETWORKING: parts.networking},
             guests=parts.guests,
             images=parts.images,
             crash=parts.crash,
@@ -125,6 +129,7 @@ class HostService:
             "observe": self._observe,
             "ack": self._ack,
             "prune": self._prune,
+            "trace": self._trace,
         }
 
     # ------------------------------------------------------------------------ life
@@ -138,7 +143,7 @@ class HostService:
         """Stop the drivers and close the journal. Guests, and applies in threads, run on."""
         self.abandon()
         await self._parts.run_driver(self._parts.guests.stop)
-        await self._parts.run_driver(self._parts.networks.stop)
+        await self._parts.run_driver(self._parts.networking.stop)
         await self._parts.run_journal(self._journal.close)
 
     def abandon(self) -> None:
@@ -153,9 +158,12 @@ class HostService:
         def happened(what: Happened) -> None:
             loop.call_soon_threadsafe(lambda: self._spawn(self._feed.record(what)))
 
+        def metadata_of(uuid: str) -> Metadata | None:
+            return asyncio.run_coroutine_threadsafe(self._metadata_of(uuid), loop).result()
+
         assert self._drivers_up is not None
         try:
-            await self._parts.run_driver(self._parts.networks.start, happened)
+            await self._parts.run_driver(self._parts.networking.start, happened, metadata_of)
             await self._parts.run_driver(self._parts.guests.start, happened)
         except Exception as bad:
             # The daemon stays up to say why nothing works: a dead one could only be missed.
@@ -281,6 +289,15 @@ class HostService:
     async def _prune(self, body: Prune) -> Pruned:
         return await self._parts.run_driver(self.images.prune, body.keep_bytes, body.digests)
 
+    async def _metadata_of(self, uuid: str) -> Metadata | None:
+        """What an instance was last asked to be told about itself; None for one that is not, or no longer, here."""
+        entry = await self._parts.run_journal(self._journal.entry, ObjectKind.INSTANCE, uuid)
+        return None if entry is None or entry.gone else load(InstanceSpec, entry.spec).metadata
+
+    async def _trace(self, body: Trace) -> Traced:
+        await self._ready()
+        return await self._parts.run_driver(self._parts.networking.trace, body)
+
     async def _sync(self, body: Sync) -> Synced:
         await self._ready()
         here = await self._parts.run_journal(self._journal.generations)
@@ -311,15 +328,14 @@ class HostService:
     async def _observe(self, body: Observe) -> Observation:
         await self._ready()
         parts = self._parts
-        guests, networks, images, capacity, generations = await asyncio.gather(
+        guests, networking, images, capacity, generations = await asyncio.gather(
             parts.run_driver(_observe_guests, parts.guests, body.stats),
-            parts.run_driver(parts.networks.observe),
+            parts.run_driver(parts.networking.observe),
             parts.run_driver(self.images.images),
             parts.run_driver(parts.machine.capacity),
             parts.run_journal(self._journal.generations),
         )
         domains, disks, guest_problems = guests
-        seen, links, network_problems = networks
         return Observation(
             at=parts.clock(),
             capacity=capacity,
@@ -330,12 +346,12 @@ class HostService:
             ),
             disks=disks,
             images=images,
-            networks=tuple(
-                attrs.evolve(network, generation=generations.get((ObjectKind.NETWORK, network.uuid)))
-                for network in seen
+            networks=networking.networks,
+            links=networking.links,
+            networking=attrs.evolve(
+                networking.networking, generation=generations.get((ObjectKind.NETWORKING, self._uuid))
             ),
-            links=links,
-            problems=(*guest_problems, *network_problems),
+            problems=(*guest_problems, *networking.problems),
         )
 
 

@@ -12,7 +12,7 @@ from sqlmodel import Field, Session, SQLModel, col
 from core.compute.instances import states
 from core.compute.instances.table import Instance
 from core.hosts.hosts import Host
-from core.network.networks import NetworkHost
+from core.network.fabric import HostNetworking
 from core.operations import operations
 from core.sql import select
 from core.store import clock_of, now
@@ -76,10 +76,10 @@ def compare(session: Session, host: Host, seen: Observation, stamps: dict[str, i
 
 def stamp(session: Session, host_id: str) -> dict[str, int]:
     """What changes whenever the database's idea of an object of this host does, by id: when each instance last changed,
-    deleted ones too, and the generation that the host has confirmed of each network."""
+    deleted ones too, and the generation of its networking that the host has confirmed."""
     instances = select(Instance.id, Instance.updated_at).where(col(Instance.host_id) == host_id)
-    nets = select(NetworkHost.network_id, NetworkHost.applied).where(col(NetworkHost.host_id) == host_id)
-    return dict(session.execute(instances).all()) | dict(session.execute(nets).all())
+    networking = select(HostNetworking.host_id, HostNetworking.applied).where(col(HostNetworking.host_id) == host_id)
+    return dict(session.execute(instances).all()) | dict(session.execute(networking).all())
 
 
 def resolve(session: Session, *, host_id: str, object_id: str) -> None:
@@ -125,19 +125,36 @@ def _differences(session: Session, host: Host, seen: Observation, stamps: dict[s
             yield _stranger(host, domain, row)
     for problem in seen.problems:
         yield Difference("host_problem", problem, host.name, f"host {host.name}: {problem}", "", {})
-    for network in seen.networks:
-        told = session.get(NetworkHost, (network.uuid, host.id), populate_existing=True)
-        if told is not None and not told.generation == told.applied == stamps.get(network.uuid):
-            continue
-        if not network.healthy:
-            yield Difference(
-                "network_broken",
-                network.uuid,
-                network.uuid[:8],
-                f"network {network.uuid[:8]} on host {host.name}: {network.detail}",
-                f"skydeck network repair {network.uuid}",
-                {"generation": network.generation},
-            )
+    told = session.get(HostNetworking, host.id, populate_existing=True)
+    if told is None or told.generation == told.applied == stamps.get(host.id):
+        yield from _of_networking(host, seen)
+
+
+def _of_networking(host: Host, seen: Observation) -> Iterator[Difference]:
+    act = f"skydeck host repair {host.name} --networking"
+    broken = [network for network in seen.networks if not network.healthy]
+    for network in broken:
+        yield Difference(
+            "network_broken",
+            network.uuid,
+            network.uuid[:8],
+            f"network {network.uuid[:8]} on host {host.name}: {network.detail}",
+            act,
+            {},
+        )
+    whole = seen.networking
+    if whole is not None and not whole.healthy and not broken:
+        yield Difference(
+            "networking_broken",
+            host.id,
+            host.name,
+            f"networking of host {host.name}: {whole.detail}",
+            act,
+            {"generation": whole.generation},
+        )
+    for check in whole.checks if whole is not None else ():
+        if not check.ok:
+            yield Difference("host_check", check.name, host.name, f"host {host.name}: {check.detail}", check.hint, {})
 
 
 def _of_guest(host: Host, instance: Instance, domain: DomainSeen) -> Iterator[Difference]:

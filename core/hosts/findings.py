@@ -8,10 +8,9 @@ from core import events
 from core.compute.instances.table import Instance
 from core.context import Context
 from core.errors import Conflict, NotFound
+from core.hosts import hosts
 from core.hosts.drift import Finding
 from core.identity.policy import authorize
-from core.network import networks
-from core.network.networks import NetworkHost
 from core.operations import operations
 from core.operations.operations import Operation
 from core.sql import select
@@ -51,25 +50,19 @@ def reap(session: Session, ctx: Context, id: str) -> Operation:
     return operation
 
 
-def repair_network(session: Session, ctx: Context, id_or_name: str) -> list[Operation]:
-    """Make a network anew on every host that has it."""
+def repair_networking(session: Session, ctx: Context, id_or_name: str) -> Operation:
+    """Have a host look at all of its networking again, and mend what is not as it should be."""
     authorize(ctx, "network:repair")
-    network = networks.find(session, ctx, id_or_name)
-    hosts = session.execute(select(NetworkHost.host_id).where(col(NetworkHost.network_id) == network.id)).scalars()
-    started = [
-        operations.enqueue(
-            session,
-            ctx,
-            "network.repair",
-            object_kind="network",
-            object_id=network.id,
-            object_name=network.name,
-            project_id=network.project_id,
-            lane=host_id,
-        )
-        for host_id in hosts
-    ]
-    events.record(
-        session, ctx, "network.repair", kind="network", id=network.id, name=network.name, project_id=network.project_id
+    host = hosts.find(session, ctx, id_or_name)
+    operation = operations.enqueue(
+        session,
+        ctx,
+        "host.repair_networking",
+        object_kind="host",
+        object_id=host.id,
+        object_name=host.name,
+        project_id=ctx.project_id,
+        lane=host.id,
     )
-    return started
+    events.record(session, ctx, "host.repair_networking", kind="host", id=host.id, name=host.name)
+    return operation

@@ -81,6 +81,10 @@ class Host(SQLModel, table=True):
     load1: float = 0.0
     running: int = 0
     """Guests running, as last observed."""
+    vtep: str = ""
+    """Its tunnel endpoint; empty: its SSH address, when that is an IP address."""
+    physnets: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON))
+    """Physical network to the interface or bridge that leads there."""
     failed_builds: int = 0
     """Consecutive: a success sets it to 0 (nova's BuildFailureWeigher)."""
     created_at: int = Field(sa_type=BigInteger)

@@ -20,7 +20,8 @@ from core.errors import SkydeckError
 from core.hosts import drift
 from core.hosts.hosts import Host
 from core.hosts.pool import HostHandle
-from core.network.networks import NetworkHost
+from core.network import fabric
+from core.network.fabric import HostNetworking
 from core.operations import operations
 from core.operations.operations import OPEN, Operation
 from core.runner import Runner
@@ -143,8 +144,7 @@ def _up(session: Session, host_id: str, hello: HelloReply) -> bool:
     fresh = bool(host.journal_id) and host.journal_id != hello.journal_id
     if fresh:
         host.event_seq = 0
-        for row in session.execute(select(NetworkHost).where(col(NetworkHost.host_id) == host_id)).scalars():
-            row.applied = 0
+        fabric.renew(session, host_id)
     if host.state != "up":
         ctx = cloud.system_context(session)
         events.record(session, ctx, "host.up", kind="host", id=host.id, name=host.name)
@@ -165,6 +165,7 @@ def _down(session: Session, host_id: str, reason: str) -> None:
         events.record(session, ctx, "host.down", kind="host", id=host.id, name=host.name, after={"reason": reason})
     host.state, host.state_reason = "down", reason
     session.flush()
+    fabric.host_gone(session, host_id)
 
 
 def _took(session: Session, host_id: str, seq: int) -> None:
@@ -179,12 +180,11 @@ def _known(session: Session, host_id: str) -> list[Known]:
     instances = session.execute(
         select(Instance.id, Instance.generation).where(col(Instance.host_id) == host_id, col(Instance.deleted_at) == 0)
     ).all()
-    nets = session.execute(
-        select(NetworkHost.network_id, NetworkHost.generation).where(col(NetworkHost.host_id) == host_id)
-    ).all()
-    return [Known(kind=ObjectKind.INSTANCE, uuid=uuid, generation=generation) for uuid, generation in instances] + [
-        Known(kind=ObjectKind.NETWORK, uuid=uuid, generation=generation) for uuid, generation in nets
-    ]
+    networking = session.get(HostNetworking, host_id, populate_existing=True)
+    known = [Known(kind=ObjectKind.INSTANCE, uuid=uuid, generation=generation) for uuid, generation in instances]
+    if networking is not None:
+        known.append(Known(kind=ObjectKind.NETWORKING, uuid=host_id, generation=networking.generation))
+    return known
 
 
 def _live(session: Session, host_id: str, uuid: str) -> Instance | None:

@@ -37,6 +37,11 @@ DEFAULTS: dict[str, int] = {
     "networks": 100,
     "subnets": 100,
     "ports": 500,
+    "routers": 10,
+    "floating_ips": 50,
+    "security_groups": 10,
+    "security_group_rules": 100,
+    "rbac_policies": 10,
     "images": UNLIMITED,
     "image_size": 1 << 40,
 }

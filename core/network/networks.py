@@ -1,55 +1,21 @@
-"""Networks: a layer-2 segment of a project's own, with the one subnet each has so far.
-
-What a host is told of a network is built here too (`host_spec`): the ports that live on it. The full network
-service (segments across hosts, routers, security groups) grows from these tables.
-"""
+"""Networks: a layer-2 segment of a project's own, with the one subnet each has so far."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, func
-from sqlmodel import Field, Session, SQLModel, col
+from sqlalchemy import func
+from sqlmodel import Session, col
 
 from core import events, names
 from core.context import Context
 from core.errors import Conflict, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
-from core.network import ports, subnets
-from core.network.ports import FixedIP, Port
-from core.network.subnets import Subnet
+from core.network import subnets
+from core.network.tables import DEFAULT_MTU, DHCP, Network, Port, Subnet
 from core.sql import select
 from core.store import clock_of, now
-from hostd.spec import DhcpHost, NetworkSpec, SubnetSpec, Want
-
-DEFAULT_MTU = 1450
-"""Room for VXLAN on an underlay of 1500."""
-
-
-class Network(SQLModel, table=True):
-    id: str = Field(primary_key=True)
-    name: str
-    project_id: str = Field(foreign_key="project.id", index=True)
-    status: str = "ACTIVE"
-    """ACTIVE DOWN BUILD ERROR, as neutron writes them."""
-    mtu: int = DEFAULT_MTU
-    description: str = ""
-    shared: bool = False
-    created_at: int = Field(sa_type=BigInteger)
-
-
-class NetworkHost(SQLModel, table=True):
-    """How far a host has been told about a network."""
-
-    network_id: str = Field(primary_key=True)
-    host_id: str = Field(primary_key=True)
-    generation: int = 0
-    """The newest given out."""
-    digest: str = ""
-    """Of the spec given out with that generation: the same spec again needs no new one."""
-    applied: int = 0
-    """The newest the host has confirmed."""
 
 
 @quotas.counts("networks")
@@ -102,7 +68,7 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> None:
     if network.project_id != ctx.project_id and not ctx.is_admin:
         raise NotFound(f"no network {id_or_name!r} of yours")
     held = session.execute(
-        select(func.count()).where(col(Port.network_id) == network.id, col(Port.device_owner) != ports.DHCP)
+        select(func.count()).where(col(Port.network_id) == network.id, col(Port.device_owner) != DHCP)
     ).scalar_one()
     if held:
         raise Conflict(f"network {network.name} still has {held} ports", hint="Delete the instances on it first.")
@@ -145,38 +111,3 @@ def default_for(session: Session, ctx: Context, cidr: str) -> Network:
     network = create(session, ctx, name="default")
     subnets.create(session, ctx, name="default", network=network.id, project_id=network.project_id, cidr=cidr)
     return network
-
-
-def host_spec(session: Session, network: Network, host_id: str) -> NetworkSpec:
-    """What a host shall make of a network: its subnets, and the leases of the ports that live there."""
-    rows = session.execute(
-        select(Port.id, Port.mac, FixedIP.subnet_id, FixedIP.ip, Port.dns_name)
-        .where(
-            col(FixedIP.port_id) == col(Port.id),
-            col(Port.network_id) == network.id,
-            col(Port.host_id) == host_id,
-            col(Port.device_owner) != ports.DHCP,
-        )
-        .order_by(col(Port.id), col(FixedIP.ip))
-    ).all()
-    of_subnet: dict[str, list[DhcpHost]] = {}
-    for port_id, mac, subnet_id, ip, dns_name in rows:
-        lease = DhcpHost(port_id=port_id, mac=mac, ip=ip, hostname=dns_name)
-        of_subnet.setdefault(subnet_id, []).append(lease)
-    return NetworkSpec(
-        uuid=network.id,
-        want=Want.PRESENT if rows else Want.ABSENT,
-        mtu=network.mtu,
-        subnets=tuple(
-            SubnetSpec(
-                id=subnet.id,
-                cidr=subnet.cidr,
-                gateway=subnet.gateway_ip,
-                dhcp=subnet.enable_dhcp,
-                service_ip=subnets.service_ip(session, subnet.id),
-                dns_servers=tuple(subnet.dns_nameservers),
-                hosts=tuple(of_subnet.get(subnet.id, ())),
-            )
-            for subnet in subnets.of_network(session, network.id)
-        ),
-    )

@@ -7,48 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, UniqueConstraint, func
-from sqlmodel import Field, Session, SQLModel, col
+from sqlalchemy import func
+from sqlmodel import Session, col
 
 from core.errors import Conflict
 from core.identity import quotas
+from core.network import fabric
+from core.network.tables import FixedIP, Port, PortSecurityGroup
 from core.sql import select
 from core.store import clock_of, now
 
 BASE_MAC = "fa:16:3e"
 """neutron's base_mac."""
-
-DHCP = "network:dhcp"
-
-
-class Port(SQLModel, table=True):
-    id: str = Field(primary_key=True)
-    name: str = ""
-    project_id: str = Field(index=True)
-    network_id: str = Field(foreign_key="network.id", index=True)
-    mac: str = Field(unique=True)
-    status: str = "DOWN"
-    """DOWN until wired, ACTIVE, DOWN again when unbound."""
-    device_id: str = Field(default="", index=True)
-    """The instance, for guests' ports."""
-    device_owner: str = ""
-    """`compute:<zone>` or `network:dhcp`."""
-    host_id: str | None = Field(default=None, index=True)
-    """Where it is bound."""
-    dns_name: str = ""
-    created_at: int = Field(sa_type=BigInteger)
-
-
-class FixedIP(SQLModel, table=True):
-    """One address of one port."""
-
-    __tablename__ = "fixed_ip"
-    __table_args__ = (UniqueConstraint("network_id", "ip", name="one_port_per_address"),)
-
-    port_id: str = Field(primary_key=True, foreign_key="port.id", ondelete="CASCADE")
-    ip: str = Field(primary_key=True)
-    subnet_id: str = Field(foreign_key="subnet.id", index=True)
-    network_id: str
 
 
 @quotas.counts("ports")
@@ -105,6 +75,22 @@ def _free_mac(session: Session) -> str:
 def of_device(session: Session, device_id: str) -> list[Port]:
     """A device's ports in the order they were made."""
     query = select(Port).where(col(Port.device_id) == device_id).order_by(col(Port.created_at), col(Port.id))
+    return list(session.execute(query).scalars())
+
+
+def bind(session: Session, device_id: str, host_id: str) -> None:
+    """The device's ports are on this host now; every host that has to know is told."""
+    mine = of_device(session, device_id)
+    for port in mine:
+        port.host_id = host_id
+    session.flush()
+    for port in mine:
+        fabric.touch(session, networks=[port.network_id], groups=groups_of(session, port.id), pending=[port.id])
+
+
+def groups_of(session: Session, port_id: str) -> list[str]:
+    """Ids of the security groups a port is in."""
+    query = select(PortSecurityGroup.security_group_id).where(col(PortSecurityGroup.port_id) == port_id)
     return list(session.execute(query).scalars())
 
 

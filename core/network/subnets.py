@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, func
-from sqlmodel import Field, Session, SQLModel, col
+from sqlalchemy import func
+from sqlmodel import Session, col
 
 from core import events, names
 from core.context import Context
@@ -14,27 +14,12 @@ from core.errors import Conflict, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import ports
-from core.network.ports import FixedIP, Port
+from core.network.tables import DHCP, FixedIP, Port, Subnet
 from core.sql import select
 from core.store import clock_of, now
 
 LARGEST = 16
 """Longest block taken in: a /16 has more addresses than one layer-2 segment should."""
-
-
-class Subnet(SQLModel, table=True):
-    id: str = Field(primary_key=True)
-    name: str
-    network_id: str = Field(foreign_key="network.id", index=True)
-    project_id: str = Field(index=True)
-    cidr: str
-    ip_version: int = 4
-    gateway_ip: str | None = None
-    enable_dhcp: bool = True
-    allocation_pools: list[list[str]] = Field(default_factory=list, sa_column=Column(JSON))
-    """[[first, last], …], both included."""
-    dns_nameservers: list[str] = Field(default_factory=list, sa_column=Column(JSON))
-    created_at: int = Field(sa_type=BigInteger)
 
 
 @quotas.counts("subnets")
@@ -110,7 +95,7 @@ def create(
             project_id=project_id,
             network_id=network,
             fixed={subnet.id: pick(session, subnet)},
-            owner=ports.DHCP,
+            owner=DHCP,
             device_id="dhcp",
         )
     events.record(
@@ -134,13 +119,13 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> None:
         select(func.count()).where(
             col(FixedIP.subnet_id) == subnet.id,
             col(FixedIP.port_id) == col(Port.id),
-            col(Port.device_owner) != ports.DHCP,
+            col(Port.device_owner) != DHCP,
         )
     ).scalar_one()
     if held:
         raise Conflict(f"subnet {subnet.name} still has {held} addresses in use", hint="Delete the instances first.")
     served = select(Port).where(
-        col(Port.id) == col(FixedIP.port_id), col(FixedIP.subnet_id) == subnet.id, col(Port.device_owner) == ports.DHCP
+        col(Port.id) == col(FixedIP.port_id), col(FixedIP.subnet_id) == subnet.id, col(Port.device_owner) == DHCP
     )
     for port in session.execute(served).scalars().all():
         session.delete(port)
@@ -157,7 +142,7 @@ def service_ip(session: Session, subnet_id: str) -> str | None:
         select(FixedIP.ip).where(
             col(FixedIP.subnet_id) == subnet_id,
             col(FixedIP.port_id) == col(Port.id),
-            col(Port.device_owner) == ports.DHCP,
+            col(Port.device_owner) == DHCP,
         )
     ).scalar_one_or_none()
 

@@ -24,6 +24,7 @@ from core.config import Config
 from core.crash import CrashPoints
 from core.errors import Failed, HostFailed, SkydeckError, Superseded, Unavailable, Unknown
 from core.hosts import drift
+from core.network.fabric import Publisher
 from core.operations import operations
 from core.operations.kinds import KINDS
 from core.operations.operations import HEARTBEAT, MAX_ATTEMPTS, Operation, State
@@ -56,6 +57,7 @@ class Engine:
         self._hosts = hosts
         self._config = config
         self._owner = owner
+        self.networking = Publisher(runner, hosts, config)
         self._crash = crash
         self._tasks: dict[int, tuple[str, asyncio.Task[None]]] = {}
         """Operation seq to its lane and task."""
@@ -69,7 +71,7 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        return bool(self._tasks)
+        return bool(self._tasks) or self.networking.busy
 
     def work_on(self, object_id: str) -> Work | None:
         """What this engine is doing to an object at the moment."""
@@ -85,6 +87,7 @@ class Engine:
             while not self._stopping and await self._claim_one():
                 pass
             await self._pass_on_cancels()
+            await self._tell_hosts()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._bell.wait()
@@ -97,6 +100,13 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.networking.stop()
+
+    async def _tell_hosts(self) -> None:
+        try:
+            await self.networking.look()
+        except SkydeckError as bad:
+            _log.warning("cannot look for hosts to be told of their networking: %s", bad.title)
 
     async def _pass_on_cancels(self) -> None:
         """Tell the running works that were asked to stop."""
@@ -143,7 +153,13 @@ class Engine:
     async def _carry_out(self, operation: Operation) -> None:
         """One claim of one operation, to its end or to the next try."""
         assert operation.seq is not None
-        work = Work(operation=operation, runner=self._runner, hosts=self._hosts, config=self._config)
+        work = Work(
+            operation=operation,
+            runner=self._runner,
+            hosts=self._hosts,
+            config=self._config,
+            networking=self.networking,
+        )
         self._works[operation.seq] = work
         beat = asyncio.create_task(self._heartbeat(work))
         try:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from sqlmodel import Session
 
 from core.config import Config
+from core.network.fabric import Publisher
 from core.operations import operations
 from core.operations.operations import Operation
 from core.runner import Runner
@@ -63,6 +64,7 @@ class Work:
     runner: Runner
     hosts: Hosts
     config: Config
+    networking: Publisher
     report: Callable[[int], None] = lambda percent: None
     """Tell how far the running step is, 0 to 100."""
     cancelled: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)

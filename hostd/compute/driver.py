@@ -192,10 +192,10 @@ class GuestDriver:
         disks.make(self._instances.make(spec.uuid), spec, context.cache, progress=context.progress)
 
     def _write_config_drive(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        if spec.config_drive is None:
+        if not spec.config_drive or spec.metadata is None:
             return
         directory = self._instances.make(spec.uuid)
-        files = config_drive.contents(spec, spec.config_drive)
+        files = config_drive.contents(spec, spec.metadata)
         size = 2 * sum(map(len, files.values())) + (1 << 20)
         (directory / CONFIG_DIGEST).unlink(missing_ok=True)
         for name, label in ((CONFIG, config_drive.OPENSTACK_LABEL), (SEED, config_drive.NOCLOUD_LABEL)):

@@ -120,9 +120,9 @@ def _definition(spec: InstanceSpec, seen: GuestSeen) -> tuple[str, ...]:
 
 
 def _config_differs(spec: InstanceSpec, seen: GuestSeen, files: frozenset[str]) -> bool:
-    if spec.config_drive is None:
+    if not spec.config_drive or spec.metadata is None:
         return False
-    wanted = config_drive.digest(config_drive.contents(spec, spec.config_drive))
+    wanted = config_drive.digest(config_drive.contents(spec, spec.metadata))
     return seen.config != wanted or not files.issuperset((CONFIG, SEED))
 
 

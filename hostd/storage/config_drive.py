@@ -1,6 +1,6 @@
 """What a guest is told about itself, on a CD: OpenStack's layout and NoCloud's.
 
-Readers find their CD by its file system label: cloud-init's ConfigDrive, Ignition and cloudbase-init look for
+Readers find their CD by its file system label: cloud-init's Metadata, Ignition and cloudbase-init look for
 `config-2`, cloud-init's NoCloud for `cidata` (cloudinit/sources/DataSourceNoCloud.py, tools/ds-identify). An ISO
 has one label that counts: of a primary and a different Joliet one, libblkid reports the Joliet alone. So
 there are two CDs of a few hundred KB with the same files and different labels. cloud-init tries NoCloud
@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from hostd.spec import ConfigDrive, ErrorCode, HostError, InstanceSpec
+from hostd.spec import ErrorCode, HostError, InstanceSpec, Metadata
 
 OPENSTACK_LABEL: Final = "config-2"
 NOCLOUD_LABEL: Final = "cidata"
@@ -29,7 +29,7 @@ VERSIONS: Final = ("2018-08-27", "latest")
 """The metadata versions written: the one readers ask by date (nova/api/metadata/base.py, ROCKY) and latest."""
 
 
-def contents(spec: InstanceSpec, drive: ConfigDrive) -> dict[str, bytes]:
+def contents(spec: InstanceSpec, drive: Metadata) -> dict[str, bytes]:
     """The files of the drive: path without leading slash to bytes.
 
     Raises HostError(PROTOCOL) when user data or an injected file is not base64.
@@ -120,7 +120,7 @@ def write_iso(path: Path, label: str, files: dict[str, bytes]) -> None:
         image.close()
 
 
-def _meta_data(spec: InstanceSpec, drive: ConfigDrive) -> dict[str, Any]:
+def _meta_data(spec: InstanceSpec, drive: Metadata) -> dict[str, Any]:
     """OpenStack's meta_data.json (nova/api/metadata/base.py, _metadata_as_json)."""
     meta: dict[str, Any] = {
         "uuid": spec.uuid,

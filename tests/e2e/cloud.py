@@ -27,7 +27,7 @@ from core.hosts.hosts import Host
 from core.images import images
 from core.images.stores import ImageStore
 from core.network import ports
-from core.network.ports import Port
+from core.network.tables import Port
 from core.operations import operations
 from core.operations.operations import OPEN, Operation, State
 from core.sql import select

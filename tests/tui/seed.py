@@ -22,7 +22,7 @@ from core.events import Event
 from core.hosts.hosts import Host
 from core.images.images import Image
 from core.network import networks, ports, subnets
-from core.network.networks import Network
+from core.network.tables import Network
 from core.operations.operations import Operation
 from core.store import Clock, Store
 

@@ -28,8 +28,7 @@ from core.identity.policy import authorize
 from core.images import images
 from core.images.images import Image
 from core.network import networks, ports, subnets
-from core.network.networks import Network
-from core.network.subnets import Subnet
+from core.network.tables import Network, Subnet
 from core.operations import operations
 from core.operations.operations import Operation, State
 from core.sql import select
@@ -155,6 +154,7 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec, see
         session.add(instance)
         session.flush()
         _plug(session, instance, spec, plugs)
+        ports.bind(session, instance.id, host_id)
         operation = operations.enqueue(
             session,
             ctx,
@@ -380,7 +380,6 @@ def _plug(session: Session, instance: Instance, spec: CreateSpec, plugs: list[_P
             owner=f"compute:{instance.availability_zone or 'nova'}",
             device_id=instance.id,
             dns_name=instance.hostname,
-            host_id=instance.host_id,
         )
 
 

@@ -14,8 +14,7 @@ from core.context import Context
 from core.hosts.hosts import Host
 from core.identity.projects import Project
 from core.listing import Listing, Row
-from core.network.networks import Network
-from core.network.ports import FixedIP, Port
+from core.network.tables import FixedIP, Network, Port
 from core.operations.operations import Operation, State
 from core.sql import select
 

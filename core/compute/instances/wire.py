@@ -12,11 +12,9 @@ from core.config import Config
 from core.errors import Failed
 from core.images.images import Image
 from core.network import ports
-from core.network.networks import Network
-from core.network.ports import FixedIP, Port
-from core.network.subnets import Subnet
+from core.network.tables import FixedIP, Network, Port, Subnet
 from core.sql import select
-from hostd.spec import ConfigDrive, ImageRef, InstanceSpec, Nic, Want
+from hostd.spec import ImageRef, InstanceSpec, Metadata, Nic, Want
 
 
 def spec(
@@ -40,7 +38,8 @@ def spec(
         ramdisk=_ref(session, instance.ramdisk_id),
         cmdline=instance.image_properties.get("os_command_line", ""),
         nics=tuple(_nic(session, port) for port in plugged),
-        config_drive=_config_drive(session, instance, plugged) if _wants_drive(instance) else None,
+        metadata=_metadata(session, instance, plugged),
+        config_drive=_wants_drive(instance),
         stop_timeout=config.shutdown_timeout,
         hard=hard,
     )
@@ -52,7 +51,7 @@ def images_of(spec: InstanceSpec) -> list[ImageRef]:
 
 
 def _wants_drive(instance: Instance) -> bool:
-    # Until the metadata service exists, a key, user data or files can reach the guest by this disk alone.
+    # A guest without a network has no other way to learn of its key, and files are on this disk alone.
     return bool(instance.config_drive or instance.public_key or instance.user_data or instance.files)
 
 
@@ -77,8 +76,8 @@ def _nic(session: Session, port: Port) -> Nic:
     )
 
 
-def _config_drive(session: Session, instance: Instance, plugged: list[Port]) -> ConfigDrive:
-    return ConfigDrive(
+def _metadata(session: Session, instance: Instance, plugged: list[Port]) -> Metadata:
+    return Metadata(
         hostname=instance.hostname,
         meta=instance.properties,
         public_keys={instance.key_name or "key": instance.public_key} if instance.public_key else {},
@@ -86,6 +85,10 @@ def _config_drive(session: Session, instance: Instance, plugged: list[Port]) -> 
         network_data=network_data(session, plugged),
         availability_zone=instance.availability_zone or "nova",
         project_id=instance.project_id,
+        instance_type=instance.flavor_name,
+        image_id=instance.image_id or "",
+        reservation_id=instance.reservation_id,
+        launch_index=instance.launch_index,
         files=instance.files,
     )
 

@@ -19,7 +19,7 @@ from hostd.spec import (
     Hello,
     HelloReply,
     HostError,
-    NetworkSpec,
+    NetworkingSpec,
     ObjectKind,
     Observation,
     Observe,
@@ -67,7 +67,7 @@ def prove(target: SshTarget | Path, *, cloud: str, term: int, host: str | None, 
 
 
 def dissolve(target: SshTarget | Path, *, cloud: str, term: int, host: str) -> Observation:
-    """Take this cloud's networks off a host that is being removed; what it holds besides.
+    """Take this cloud's networking off a host that is being removed; what it holds besides.
 
     Guests are left alone: they are data, and only a verb that names one deletes it. Raises HostFailed.
     """
@@ -76,12 +76,10 @@ def dissolve(target: SshTarget | Path, *, cloud: str, term: int, host: str) -> O
         seen: Observation = await conversation.call("observe", Observe(stats=False), timeout=_ANSWER)
         if any(domain.owned for domain in seen.domains):
             return seen
-        for network in seen.networks:
-            absent = NetworkSpec(uuid=network.uuid, want=Want.ABSENT, mtu=1500)
-            apply = Apply(
-                kind=ObjectKind.NETWORK, uuid=network.uuid, generation=(network.generation or 0) + 1, spec=dump(absent)
-            )
-            await conversation.call("apply", apply, timeout=_ANSWER)
+        generation = (seen.networking.generation if seen.networking else None) or 0
+        absent = NetworkingSpec(uuid=host, want=Want.ABSENT)
+        apply = Apply(kind=ObjectKind.NETWORKING, uuid=host, generation=generation + 1, spec=dump(absent))
+        await conversation.call("apply", apply, timeout=_ANSWER)
         return seen
 
     return asyncio.run(_converse(target, _hello(cloud=cloud, term=term, host=host), clear))

@@ -17,5 +17,5 @@ KINDS: dict[str, Kind] = {
     "instance.reboot_soft": power.REBOOT_SOFT,
     "instance.reboot_hard": power.REBOOT_HARD,
     "guest.reap": repair.REAP,
-    "network.repair": repair.NETWORK,
+    "host.repair_networking": repair.NETWORKING,
 }

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from core.compute import placement
 from core.compute.instances import states, wire
 from core.errors import HostFailed, Invalid, NoValidHost
 from core.hosts import hosts
-from core.network.ports import Port
+from core.network import ports
 from core.operations import operations
 from core.operations.kinds import parts
 from core.operations.work import Kind, Step, Work
-from core.sql import select
 from core.store import now
 from hostd.spec import ErrorCode, ImageRef
 
 
-async def _where(work: Work) -> tuple[str, list[str]]:
-    """(the instance's host, the networks its ports are on)."""
-
-    def read(session: Session) -> tuple[str, list[str]]:
-        instance = parts.instance_of(session, work)
-        assert instance.host_id is not None  # a create is accepted with its host
-        return instance.host_id, parts.networks_of(session, instance.id)
-
-    return await work.read(read)
+async def _where(work: Work) -> str:
+    """The instance's host."""
+    host_id = await work.read(lambda session: parts.instance_of(session, work).host_id)
+    assert host_id is not None  # a create is accepted with its host
+    return host_id
 
 
 async def _refs(work: Work) -> list[ImageRef]:
@@ -37,18 +32,16 @@ async def _refs(work: Work) -> list[ImageRef]:
 
 
 async def _images(work: Work) -> None:
-    host_id, _ = await _where(work)
+    host_id = await _where(work)
     await parts.carry_images(work, host_id, await _refs(work))
 
 
 async def _network(work: Work) -> None:
-    host_id, network_ids = await _where(work)
-    for network_id in network_ids:
-        await parts.converge_network(work, host_id, network_id)
+    await work.networking.publish(await _where(work))
 
 
 async def _spawn(work: Work) -> None:
-    host_id, _ = await _where(work)
+    host_id = await _where(work)
     try:
         applied = await parts.converge_instance(work, host_id, note="spawn", want="running")
     except HostFailed as bad:
@@ -64,7 +57,7 @@ async def _spawn(work: Work) -> None:
 
 
 async def _unspawn(work: Work) -> None:
-    host_id, _ = await _where(work)
+    host_id = await _where(work)
     await parts.converge_instance(work, host_id, note="unspawn", want="absent")
 
 
@@ -108,9 +101,7 @@ def _elsewhere(session: Session, work: Work, error: dict[str, Any]) -> bool:
     except Invalid:
         return False  # an instance that a hint names is gone
     instance.host_id, instance.task_state = host_id, states.SCHEDULING
-    for port in session.execute(select(Port).where(col(Port.device_id) == instance.id)).scalars():
-        port.host_id = host_id
-    session.flush()
+    ports.bind(session, instance.id, host_id)
     kept = {key: value for key, value in work.data.items() if key in ("zone", "forced")}
     work.operation.data = {**kept, "funnel": funnel.to_json(), "tried": [*tried, host_id]}
     operations.write(session, work.operation, lane=host_id)

@@ -1,4 +1,4 @@
-"""The safe acts of findings: a guest whose instance was deleted is removed, a network is made anew on a host."""
+"""The safe acts of findings: a guest whose instance was deleted is removed, the networking of a host is made anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from core.network.networks import NetworkHost
+from core.network import fabric
 from core.operations.kinds import parts
 from core.operations.work import Kind, Step, Work
 
@@ -23,20 +23,18 @@ async def _reap(work: Work) -> None:
     await parts.converge_instance(work, work.operation.lane, note="reap", want="absent")
 
 
-async def _network(work: Work) -> None:
+async def _networking(work: Work) -> None:
     def again(session: Session) -> None:
-        row = session.get(NetworkHost, (work.operation.object_id, work.operation.lane), populate_existing=True)
-        if row is not None and not work.data.get("asked"):
-            row.digest = ""  # the same spec, but as a new generation: the host looks again
+        if not work.data.get("asked"):
+            fabric.renew(session, work.operation.lane)
             work.note(asked=True)
-        session.flush()
 
     await work.write(again)
-    await parts.converge_network(work, work.operation.lane, work.operation.object_id)
+    await work.networking.publish(work.operation.lane)
 
 
 REAP = Kind(steps=(Step(name="reap", run=_reap),), complete=_nothing, failed=_kept_on_operation, cancelled=_nothing)
 
-NETWORK = Kind(
-    steps=(Step(name="network", run=_network),), complete=_nothing, failed=_kept_on_operation, cancelled=_nothing
+NETWORKING = Kind(
+    steps=(Step(name="networking", run=_networking),), complete=_nothing, failed=_kept_on_operation, cancelled=_nothing
 )

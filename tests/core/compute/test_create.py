@@ -17,8 +17,7 @@ from core.hosts import aggregates, hosts
 from core.hosts.hosts import Claim, Host
 from core.images import images
 from core.network import networks, subnets
-from core.network.networks import Network
-from core.network.ports import FixedIP, Port
+from core.network.tables import FixedIP, Network, Port
 from tests.core.compute.test_keypairs import ED
 from tests.core.world import GIB, World
 

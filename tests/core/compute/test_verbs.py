@@ -9,7 +9,7 @@ import pytest
 from core import door
 from core.compute.instances import guards, reads, verbs
 from core.errors import Conflict, Forbidden, Invalid, NotFound, QuotaExceeded
-from core.network.ports import Port
+from core.network.tables import Port
 from core.operations import operations
 from core.store import Clock, Store
 from tests.core.world import World, as_role

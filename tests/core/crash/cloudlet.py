@@ -27,7 +27,7 @@ from core.hosts.drift import Finding
 from core.hosts.hosts import Host
 from core.images import images
 from core.images.stores import ImageStore
-from core.network.ports import DHCP, Port
+from core.network.tables import DHCP, Port
 from core.operations.operations import OPEN, Operation
 from core.sql import select as sql_select
 from hostd.spec import PROTOCOL, STATUS, Hello, Observation, Observe

@@ -8,8 +8,7 @@ import pytest
 
 from core.errors import Conflict, Invalid, NotFound, SkydeckError
 from core.network import networks, ports, subnets
-from core.network.ports import Port
-from core.network.subnets import Subnet
+from core.network.tables import Port, Subnet
 from core.sql import select
 from tests.core.world import World
 

@@ -11,8 +11,7 @@ import pytest
 from core.compute.instances import verbs
 from core.errors import NoValidHost
 from core.hosts.hosts import Host
-from core.network.networks import NetworkHost
-from core.network.ports import FixedIP, Port
+from core.network.tables import FixedIP, NetworkHost, Port
 from core.operations import engine, operations
 from core.operations.operations import MAX_ATTEMPTS, Operation
 from hostd.spec import ErrorCode, HostError, PowerState

@@ -10,7 +10,7 @@ from core.compute.instances import states
 from core.events import Event
 from core.hosts.drift import Finding
 from core.hosts.hosts import Host
-from core.network.networks import NetworkHost
+from core.network.tables import NetworkHost
 from hostd.spec import Apply, ErrorCode, HostError, InstanceSpec, ObjectKind, PowerState, Want, dump
 from tests.core.operations.rig import FakeLink, running
 from tests.core.world import World

@@ -80,7 +80,7 @@ def create(
             session,
             ctx,
             name=name,
-            mtu=networks.DEFAULT_MTU if mtu is None else mtu,
+            mtu=DEFAULT_MTU if mtu is None else mtu,
             description=description or "",
         )
         return _find(session, ctx, made.id)

@@ -1,0 +1,24 @@
+"""The fabric: how what projects want of their networks reaches the hosts.
+
+Each host has one networking document. A verb that changes what some host shall do `touch`es those hosts in its
+own transaction: their generation grows, and the engine sends them the document as it is then. What waits for it
+(a port to become ACTIVE) is noted per host, so that a dead host delays nobody and can be shown.
+"""
+
+from core.network.fabric.publishing import Publisher, renew
+from core.network.fabric.settling import host_gone, pending_on, settle
+from core.network.fabric.table import HostNetworking, NetworkingPending
+from core.network.fabric.touching import hosts_reaching, joined, touch
+
+__all__ = (
+    "HostNetworking",
+    "NetworkingPending",
+    "Publisher",
+    "host_gone",
+    "hosts_reaching",
+    "joined",
+    "pending_on",
+    "renew",
+    "settle",
+    "touch",
+)

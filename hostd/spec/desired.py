@@ -1,0 +1,124 @@
+"""What a guest shall be: the spec of an instance, and what it stands on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+
+class Want(StrEnum):
+    """What an object shall be on its host. Absence is a state, and the only one that deletes."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    PRESENT = "present"
+    """For networking: it does not run, it is."""
+    ABSENT = "absent"
+
+
+class ObjectKind(StrEnum):
+    """The kinds `apply` converges."""
+
+    INSTANCE = "instance"
+    NETWORKING = "networking"
+    """All of a host's, in one document; its uuid is the host's."""
+
+
+class DiskFormat(StrEnum):
+    """Image formats as the host's QEMU is told them; never probed on the host."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+    VMDK = "vmdk"
+    VHD = "vpc"
+    VHDX = "vhdx"
+    VDI = "vdi"
+    ISO = "iso"
+    AKI = "aki"
+    ARI = "ari"
+
+
+@attrs.frozen(kw_only=True)
+class ImageRef:
+    """A file of the host's image cache, named by what it holds."""
+
+    digest: str
+    """sha256, 64 hex digits, of the file's bytes."""
+    format: DiskFormat
+    size: int
+    """Bytes of the file."""
+    virtual_size: int
+    """Bytes a guest would see; equals `size` for raw, kernels and ramdisks."""
+
+
+@attrs.frozen(kw_only=True)
+class Nic:
+    """One interface of a guest: a port of core's, bound to this host."""
+
+    port_id: str
+    network_id: str
+    mac: str
+    mtu: int
+    ips: tuple[str, ...]
+    """Addresses the guest is given, without prefix length."""
+
+
+@attrs.frozen(kw_only=True)
+class Metadata:
+    """What the guest is told about itself: by the metadata service, and on the config drive."""
+
+    hostname: str
+    meta: dict[str, str]
+    public_keys: dict[str, str]
+    """Keypair name to OpenSSH public key line."""
+    user_data: str | None
+    """Base64 of the user's bytes; None when there are none."""
+    network_data: dict[str, Any]
+    """OpenStack's network_data.json: links, networks, services."""
+    availability_zone: str
+    project_id: str
+    instance_type: str = ""
+    """The flavor's name."""
+    image_id: str = ""
+    reservation_id: str = ""
+    launch_index: int = 0
+    security_groups: tuple[str, ...] = ()
+    """Names."""
+    files: dict[str, str] = attrs.field(factory=dict)
+    """Injected files: path to base64 contents."""
+
+
+@attrs.frozen(kw_only=True)
+class InstanceSpec:
+    """A guest as its project wants it on this host."""
+
+    uuid: str
+    want: Want
+    name: str
+    """The display name: never a domain name, never a path."""
+    project_id: str
+    vcpus: int
+    ram_mb: int
+    root_gb: int
+    """Size of the root overlay; 0 means the image's own virtual size."""
+    ephemeral_gb: int = 0
+    swap_mb: int = 0
+    os_type: str | None = None
+    """`linux`, `windows` or unknown: chooses the ephemeral disk's file system."""
+    image: ImageRef | None = None
+    """The root disk's backing file; None for a guest that boots from kernel and ramdisk alone."""
+    kernel: ImageRef | None = None
+    ramdisk: ImageRef | None = None
+    cmdline: str = ""
+    nics: tuple[Nic, ...] = ()
+    metadata: Metadata | None = None
+    config_drive: bool = False
+    """Whether the metadata is on a disk of the guest as well."""
+    stop_timeout: int = 60
+    """Seconds a guest gets to obey ACPI power off before it is cut (nova's shutdown_timeout)."""
+    hard: bool = False
+    """For want=stopped: cut the power at once."""
