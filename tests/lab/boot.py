@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.lab import cgroups, tree
+from tests.lab import cgroups, outside, tree
 
 NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET (sched.h)."""
@@ -30,14 +30,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main(plan_file: str) -> int:
     """Boot the host that the plan describes; its keys are those of `LabHost.start`."""
     plan: dict[str, Any] = json.loads(Path(plan_file).read_text())
-    outside, inside = socket.socketpair()
+    near, far = socket.socketpair()
     child = os.fork()
     if child == 0:
-        outside.close()
-        _enter(plan, inside)
-    inside.close()
+        near.close()
+        _enter(plan, far)
+    far.close()
     os.waitpid(child, 0)
-    with outside, outside.makefile("rw") as host:
+    with near, near.makefile("rw") as host:
         pid = host.readline().strip()
         if not pid:
             print("the namespaces could not be made", file=sys.stderr)
@@ -56,6 +56,7 @@ def _wire(plan: dict[str, Any], pid: str) -> None:
     link = plan["link"]
     ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "address", plan["mac"], "netns", pid)
     ip("link", "set", link, "master", plan["bridge"], "addrgenmode", "none", "up")
+    outside.wire(namespace=plan["outside"], link=plan["outside_link"], mac=plan["outside_mac"], pid=pid)
 
 
 def _enter(plan: dict[str, Any], launcher: socket.socket) -> NoReturn:
@@ -110,6 +111,7 @@ def _set_up(plan: dict[str, Any]) -> None:
     os.environ.update(tree.ENVIRONMENT)
     ip("link", "set", "lo", "up")
     ip("link", "set", "eth0", "up")
+    ip("link", "set", outside.CARD, "addrgenmode", "none", "up")
     ip("address", "add", f"{plan['address']}/24", "dev", "eth0")
     ip("route", "add", "default", "via", plan["gateway"])
     for daemon in (

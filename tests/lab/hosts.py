@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import cgroups, tree
+from tests.lab.outside import Outside
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST_ADDRESS = 11
@@ -49,6 +50,8 @@ class Lab:
         self.directory = Path(directory).resolve()
         self.key = hashlib.sha256(str(self.directory).encode()).hexdigest()[:8]
         self.bridge = f"lab{self.key}"
+        self.outside = Outside(self.key)
+        """The segment that every host has its second card on."""
         self._state_file = self.directory / "lab.json"
         state = json.loads(self._state_file.read_text()) if self._state_file.exists() else {}
         self._subnet: str | None = state.get("subnet")
@@ -107,6 +110,7 @@ class Lab:
             _ip("link", "delete", host.link, check=False)
             cgroups.remove(host.cgroup)
         _ip("link", "delete", self.bridge, check=False)
+        self.outside.down()
         shutil.rmtree(self.directory, ignore_errors=True)
         self._hosts.clear()
         self._subnet = None
@@ -127,6 +131,7 @@ class Lab:
                 _ip("link", "add", self.bridge, "type", "bridge", "mcast_snooping", "0")
                 _ip("link", "set", self.bridge, "addrgenmode", "none", "up")
                 _ip("address", "add", f"{self.gateway}/24", "dev", self.bridge)
+            self.outside.up()
 
 
 class LabHost:
@@ -203,6 +208,9 @@ class LabHost:
             "mac": self.mac,
             "address": self.address,
             "gateway": self.lab.gateway,
+            "outside": self.lab.outside.namespace,
+            "outside_link": f"lx{self._index}",
+            "outside_mac": self.mac.replace("02:1a", "02:1b", 1),
         }
         plan_file = self.directory / "plan.json"
         plan_file.write_text(json.dumps(plan))
