@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -21,13 +22,16 @@ from core.compute.instances.create import Created, CreateSpec
 from core.compute.instances.table import Instance
 from core.context import Context
 from core.crash import FILE as CRASH_FILE
+from core.errors import NotFound
 from core.hosts import enroll, hosts
 from core.hosts.drift import Finding
 from core.hosts.hosts import Host
+from core.identity import projects
 from core.images import images
 from core.images.stores import ImageStore
 from core.network import ports
-from core.network.tables import Port
+from core.network.fabric import HostNetworking
+from core.network.tables import DHCP, HOST_GATEWAY, FixedIP, Port
 from core.operations import operations
 from core.operations.operations import OPEN, Operation, State
 from core.sql import select
@@ -111,6 +115,7 @@ class Cloud:
     # ------------------------------------------------------------------ hosts and images
 
     def enrol(self, lab: Lab, machines: Iterable[LabHost]) -> None:
+        self.outside = lab.outside
         for host in machines:
             enroll.add(
                 self.store,
@@ -245,6 +250,58 @@ class Cloud:
     def address(self, name: str) -> str:
         with self.store.read() as session:
             return str(reads.show(session, verbs.find(session, self.ctx, name))["addresses"][0][1])
+
+    def project(self, name: str) -> Context:
+        """A project of that name, made when there is none, and its member to act in it."""
+        with self.store.write() as session:
+            try:
+                found = projects.find(session, self.ctx, name)
+            except NotFound:
+                found = projects.create(session, self.ctx, name=name)
+            return dataclasses.replace(
+                self.ctx, project_id=found.id, project_name=found.name, roles=frozenset({"member"}), all_projects=False
+            )
+
+    def port_address(self, port_id: str) -> str:
+        """Its first IPv4 address."""
+        with self.store.read() as session:
+            return next(ip for ip in ports.addresses(session, port_id) if ":" not in ip)
+
+    def service_address(self, network: str) -> str:
+        """Where DHCP and DNS answer on a network with one subnet."""
+        return self._address_of(col(Port.network_id) == network, col(Port.device_owner) == DHCP)
+
+    def snat_address(self, host: str) -> str:
+        """What a host's guests without floating IPs are seen as outside."""
+        return self._address_of(col(Port.device_id) == self.host(host).id, col(Port.device_owner) == HOST_GATEWAY)
+
+    def _address_of(self, *where: Any) -> str:
+        with self.store.read() as session:
+            query = select(FixedIP.ip).where(col(FixedIP.port_id) == col(Port.id), *where).limit(1)
+            return session.execute(query).scalar_one()
+
+    def until_wired(self, port_id: str) -> None:
+        """Wait until every host that carries the port's network has confirmed it."""
+
+        def wired() -> bool:
+            with self.store.read() as session:
+                return session.get_one(Port, port_id).status == "ACTIVE"
+
+        self.until(wired, f"port {port_id} is ACTIVE", every=0.01)
+
+    def until_told(self) -> None:
+        """Wait until every living host has confirmed its newest document."""
+
+        def told() -> bool:
+            with self.store.read() as session:
+                behind = select(HostNetworking.host_id).where(
+                    col(HostNetworking.applied) < col(HostNetworking.generation),
+                    col(Host.id) == col(HostNetworking.host_id),
+                    col(Host.state) == "up",
+                )
+                return session.execute(behind).first() is None
+
+        self.until(told, "every host has its networking", every=0.005)
 
     def operation(self, id: str) -> Operation:
         return self.row(operations.find, id)

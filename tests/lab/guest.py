@@ -78,7 +78,7 @@ def build(cache: Path = CACHE) -> GuestImage:
     Raises GuestError when no kernel package can be had or a tool fails.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    package = _kernel_package(cache)
+    package = kernel_package(cache)
     busybox = shutil.which("busybox")
     if busybox is None:
         raise GuestError("busybox is missing: install busybox-static")
@@ -112,7 +112,7 @@ def _key(package: Path, busybox: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _kernel_package(cache: Path) -> Path:
+def kernel_package(cache: Path) -> Path:
     """A directory with the kernel's packages. Downloaded once: a new kernel is no reason to build another guest."""
     target = cache / "kernel"
     if target.exists():
@@ -167,8 +167,8 @@ def _make_ramdisk(base: Path, kernel: Path, target: Path) -> None:
     for feature, wanted in MODULES.items():
         order: dict[str, None] = {}
         for name in wanted:
-            for file in _with_dependencies(kernel, name):
-                plain = _module_bytes(file)
+            for file in with_dependencies(kernel, name):
+                plain = module_bytes(file)
                 short = file.name.partition(".ko")[0] + ".ko"
                 (modules / short).write_bytes(plain)
                 order.setdefault(short)
@@ -176,15 +176,15 @@ def _make_ramdisk(base: Path, kernel: Path, target: Path) -> None:
     target.write_bytes(gzip.compress(cpio.pack(base), mtime=0))
 
 
-def _with_dependencies(kernel: Path, name: str) -> Iterator[Path]:
+def with_dependencies(kernel: Path, name: str) -> Iterator[Path]:
     """Module files in loading order. A module that has no file is built into the kernel."""
     file = _module_file(kernel, name)
     if file is None:
         return
     # The packages carry no modules.dep: depmod writes it after installation. The modules name what they need.
-    needs = re.search(rb"(?:^|\0)depends=([^\0]*)\0", _module_bytes(file))
+    needs = re.search(rb"(?:^|\0)depends=([^\0]*)\0", module_bytes(file))
     for dependency in filter(None, needs[1].decode().split(",") if needs else []):
-        yield from _with_dependencies(kernel, dependency)
+        yield from with_dependencies(kernel, dependency)
     yield file
 
 
@@ -193,7 +193,7 @@ def _module_file(kernel: Path, name: str) -> Path | None:
     return next(iter(sorted(kernel.glob(f"**/modules/**/{pattern}.ko*"))), None)
 
 
-def _module_bytes(file: Path) -> bytes:
+def module_bytes(file: Path) -> bytes:
     match file.suffix:
         case ".xz":
             return lzma.decompress(file.read_bytes())
