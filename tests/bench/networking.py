@@ -1,4 +1,4 @@
-"""`net_converge`, `net_noop`, `rule_change`, `net_remote_5000`: one host's networking, from nothing, again, and changed.
+"""`net_converge`, `net_noop`, `rule_change`, `net_remote_5000`: a host's networking, from nothing, again, and changed.
 
 In namespaces of the benchmark's own, by hostd's driver as the daemon calls it. The baselines are what a person would
 script: `ip -batch`, `bridge -batch` and `nft -f` with the same objects, each run as one process, and dnsmasq started as
@@ -64,7 +64,7 @@ def run() -> None:
             underlay()
             script = _Script(small, Path(scratch))
             scripted.append(_timed(script.run))
-            scripted_again.append(_timed(lambda: script.run(again=True)))
+            scripted_again.append(_timed(script.run_again))
             script.stop()
     _record("net_converge", converged, scripted)
     _record("net_noop", again, scripted_again)
@@ -158,7 +158,7 @@ def document(*, networks: int, ports: int, rules: int, remote: int = 0) -> Netwo
         networks=tuple(
             NetworkSpec(
                 uuid=_uuid(1, net), type=SegmentType.VXLAN, segment=1000 + net, mtu=1450,
-                subnets=(SubnetSpec(id=_uuid(2, net), cidr=_cidr(net), gateway=_ip(net, 1), dhcp=True, service_ip=_ip(net, 2)),),
+                subnets=(_subnet(net),),
                 peers=(Peer(host=str(UUID(int=2)), vtep=PEER),) if remote else (),
                 remote=tuple(far[net]),
             )
@@ -166,14 +166,19 @@ def document(*, networks: int, ports: int, rules: int, remote: int = 0) -> Netwo
         ),
         ports=tuple(
             PortSpec(
-                uuid=_uuid(4, number), network=_uuid(1, number % networks), device=_uuid(5, number), mac=_mac(1, number),
-                addresses=(PortAddress(subnet=_uuid(2, number % networks), ip=_ip(number % networks, 10 + number // networks)),),
+                uuid=_uuid(4, number), network=_uuid(1, net), device=_uuid(5, number), mac=_mac(1, number),
+                addresses=(PortAddress(subnet=_uuid(2, net), ip=_ip(net, 10 + number // networks)),),
                 groups=(_uuid(3, number % 2),),
             )
             for number in range(ports)
+            for net in (number % networks,)
         ),
         groups=groups,
     )  # fmt: skip
+
+
+def _subnet(net: int) -> SubnetSpec:
+    return SubnetSpec(id=_uuid(2, net), cidr=_cidr(net), gateway=_ip(net, 1), dhcp=True, service_ip=_ip(net, 2))
 
 
 def with_rule(spec: NetworkingSpec, number: int) -> NetworkingSpec:
@@ -233,6 +238,9 @@ class _Script:
         if not again:
             self._dhcp()
 
+    def run_again(self) -> None:
+        self.run(again=True)
+
     def links(self, *, again: bool = False) -> None:
         lines, inside = [], []
         for net in self._spec.networks:
@@ -290,7 +298,8 @@ class _Script:
             pid = self._scratch / f"{space}.pid"
             subprocess.run(
                 ["ip", "netns", "exec", space, "dnsmasq", "--conf-file=/dev/null", "--port=0", "--interface=svc",
-                 "--bind-interfaces", "--leasefile-ro", f"--pid-file={pid}", f"--dhcp-range={net.subnets[0].service_ip},static"],
+                 "--bind-interfaces", "--leasefile-ro", f"--pid-file={pid}",
+                 f"--dhcp-range={net.subnets[0].service_ip},static"],
                 check=True,
             )  # fmt: skip
             self._servers.append(pid)
