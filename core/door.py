@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger
+from sqlalchemy import JSON, BigInteger, Column
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events
@@ -25,14 +25,16 @@ from core.config import Config
 from core.context import Context
 from core.errors import Failed, HostFailed, Invalid, NotFound, Unavailable, Unknown
 from core.identity.policy import authorize
+from core.network.tracing import Path as TracePath
 from core.sql import select
 from core.store import clock_of, now
+from hostd.spec import Traced, load
 
 SOCKET = "door.sock"
 VALID = 60_000_000
 """Microseconds a ticket waits to be used."""
 
-PURPOSES = ("console", "console_log", "observe")
+PURPOSES = ("console", "console_log", "observe", "trace")
 
 LINE = 1 << 22
 """Bytes of the longest line on the socket: an observation of a large host."""
@@ -44,7 +46,9 @@ class Ticket(SQLModel, table=True):
     id: str = Field(primary_key=True)
     purpose: str
     object_id: str
-    """An instance; empty for `observe`, which sees all hosts."""
+    """An instance, or the port a trace begins at; empty for `observe`, which sees all hosts."""
+    args: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON))
+    """What was asked, where the object does not say it all: a trace's path."""
     user_id: str
     request_id: str
     valid_until: int = Field(sa_type=BigInteger)
@@ -55,7 +59,7 @@ def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "") 
 
     Raises NotFound, Forbidden, Conflict as the guard of the purpose says.
     """
-    if purpose not in PURPOSES:
+    if purpose not in PURPOSES or purpose == "trace":
         raise Invalid(f"unknown purpose {purpose!r}", hint=f"One of {', '.join(PURPOSES)}.")
     object_id = ""
     if purpose == "observe":
@@ -76,10 +80,20 @@ def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "") 
                 name=found.name,
                 project_id=found.project_id,
             )
+    return _issue(session, ctx, purpose, object_id, {})
+
+
+def trace_ticket(session: Session, ctx: Context, path: TracePath) -> str:
+    """Take a ticket to ask the hosts of a path (core.network.tracing.plan has checked who may) for their hops."""
+    return _issue(session, ctx, "trace", path.source.port_id, path.to_json())
+
+
+def _issue(session: Session, ctx: Context, purpose: str, object_id: str, args: dict[str, Any]) -> str:
     row = Ticket(
         id=clock_of(session).uuid(),
         purpose=purpose,
         object_id=object_id,
+        args=args,
         user_id=ctx.user_id,
         request_id=ctx.request_id,
         valid_until=now(session) + VALID,
@@ -141,6 +155,12 @@ async def observe(config: Config, ticket_id: str) -> dict[str, Any]:
     """{host id: dumped Observation, or {"error": why}} of every host, fresh."""
     answer: dict[str, Any] = (await _answer(config, {"ticket": ticket_id}))["hosts"]
     return answer
+
+
+async def trace(config: Config, ticket_id: str) -> list[Traced | str]:
+    """What each host of the path answers, in its order; the reason where one does not."""
+    answers = (await _answer(config, {"ticket": ticket_id}))["answers"]
+    return [load(Traced, answer["ok"]) if "ok" in answer else str(answer["error"]) for answer in answers]
 
 
 async def attend(config: Config) -> None:

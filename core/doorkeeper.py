@@ -16,12 +16,14 @@ from core.compute.instances.table import Instance
 from core.door import Ticket
 from core.errors import NotFound, SkydeckError
 from core.hosts.pool import HostHandle, HostPool
+from core.network import tracing
 from core.runner import Runner
-from hostd.spec import Act, Acted, dump
+from hostd.spec import Act, Acted, Trace, dump
 
 _log = logging.getLogger(__name__)
 
 LOG_DEADLINE = 15.0
+TRACE_DEADLINE = 15.0
 MOST_LINES = 10_000
 
 
@@ -70,6 +72,10 @@ class Doorkeeper:
             await _say(writer, {"ok": True})
             await _say(writer, {"hosts": await self._observe()})
             return
+        if ticket.purpose == "trace":
+            await _say(writer, {"ok": True})
+            await _say(writer, {"answers": await self._trace(ticket)})
+            return
         host = await self._host_of(ticket)
         if ticket.purpose == "console_log":
             lines = min(int(request.get("lines", 100)), MOST_LINES)
@@ -101,6 +107,16 @@ class Doorkeeper:
         hosts = self._hosts.all()
         seen = await asyncio.gather(*(one(host) for host in hosts))
         return {host.id: answer for host, answer in zip(hosts, seen, strict=True)}
+
+    async def _trace(self, ticket: Ticket) -> list[dict[str, Any]]:
+        async def one(host_id: str, question: Trace) -> dict[str, Any]:
+            try:
+                return {"ok": dump(await self._hosts.get(host_id).call("trace", question, deadline=TRACE_DEADLINE))}
+            except SkydeckError as bad:
+                return {"error": bad.title}
+
+        asks = tracing.Path.from_json(ticket.args).asks()
+        return list(await asyncio.gather(*(one(host_id, question) for host_id, question in asks)))
 
 
 async def _say(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:

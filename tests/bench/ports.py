@@ -37,7 +37,7 @@ echo '%(mac)s,%(ip)s' >/run/bare-lease
 def run() -> None:
     with _three_hosts() as cloud:
         with cloud.store.write() as session:
-            quotas.set_limits(session, cloud.ctx, cloud.ctx.project_id, {"ports": quotas.UNLIMITED})
+            quotas.update(session, cloud.ctx, cloud.ctx.project_id, cloud.ctx.project_name, {"ports": quotas.UNLIMITED})
             net = networks.create(session, cloud.ctx, cloud.config, name="bench")
             subnets.create(
                 session, cloud.ctx, name="bench", network=net.id, project_id=net.project_id, cidr="10.80.0.0/16"
