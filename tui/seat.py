@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from core.config import Config
     from core.context import Context
+    from core.network.tracing import Followed
     from core.store import Store
 
 T = TypeVar("T")
@@ -146,6 +147,20 @@ class Seat:
         ctx = self.request()
         ticket = await self.write(lambda session: door.ticket(session, ctx, purpose="console_log", instance=instance))
         return await door.console_log(self.config, ticket, lines)
+
+    async def trace(self, source: str, destination: str, protocol: str, port: int | None) -> Followed:
+        """The way of a packet from a server or port (by id) to an address or name. Raises SkydeckError."""
+        from core import door
+        from core.network import tracing
+
+        ctx = self.request()
+
+        def start(session: Any) -> tuple[tracing.Path, str]:
+            path = tracing.plan(session, ctx, source, destination, protocol=protocol, port=port)
+            return path, door.trace_ticket(session, ctx, path)
+
+        path, ticket = await self.write(start)
+        return tracing.follow(path, await door.trace(self.config, ticket))
 
     def close(self) -> None:
         # A read is over in a moment, and the store may be closed only after it; a write may wait long for its turn.

@@ -130,6 +130,15 @@ COPY = Verb(
     action="copy",
     footer=False,
 )
+TRACE = Verb(
+    name="trace",
+    key="t",
+    label="trace",
+    help="Follow a packet from it to an address, hop by hop",
+    needs=Needs.OBJECT,
+    action="trace",
+    footer=False,
+)
 NEW = Verb(name="new", key="n", label="new", help="Make a new one", needs=Needs.NOTHING, action="new")
 
 

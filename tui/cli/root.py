@@ -36,6 +36,7 @@ NOUNS: dict[str, str] = {
     "event": "events",
     "finding": "findings",
     "serve": "serve",
+    "trace": "trace",
     "verify": "verify",
     "completion": "completion",
 }

@@ -217,6 +217,12 @@ class ActingScreen(Screen[None]):
         assert row is not None
         self.app.attach(row["id"], str(row["name"]))
 
+    def go_trace(self, row: Row | None) -> None:
+        assert row is not None
+        from tui.screens.trace import TraceScreen
+
+        self.app.push_screen(TraceScreen(row["id"], str(row[self.view.name] or row["id"][:8])))
+
     def go_new(self, row: Row | None) -> None:
         if self.view.form is None:
             title, hint = self.view.cannot_new or (f"{self.view.title} cannot be made here", "")
