@@ -22,6 +22,7 @@ from hostd.journal import as_host_error
 from hostd.spec import (
     CALLS,
     HEADER,
+    PROTOCOL,
     Console,
     Event,
     Hello,
@@ -77,7 +78,7 @@ class Host(Protocol):
 async def greeted(host: Host, *, term: int = 1, cloud: str = CLOUD) -> Peer:
     """A connection that has said hello."""
     peer = await host.connect()
-    await peer.call("hello", Hello(protocol=1, cloud=cloud, term=term, host=None))
+    await peer.call("hello", Hello(protocol=PROTOCOL, cloud=cloud, term=term, host=None))
     return peer
 
 

@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from hostd.spec import (
+    PROTOCOL,
     Ack,
     Act,
     Applied,
@@ -27,19 +28,21 @@ from hostd.spec import (
     ImageRef,
     InstanceSpec,
     Known,
+    NetworkingSpec,
     NetworkSpec,
     ObjectKind,
     Observe,
     PowerState,
     Prune,
     Receive,
+    SegmentType,
     SubnetSpec,
     Sync,
     Want,
     Watch,
     dump,
 )
-from tests.contract.hosts import HOSTS, Host, Peer, greeted
+from tests.contract.hosts import CLOUD, HOSTS, Host, Peer, greeted
 
 GUEST = InstanceSpec(
     uuid="11111111-0000-4000-8000-000000000001",
@@ -52,10 +55,12 @@ GUEST = InstanceSpec(
 )
 NETWORK = NetworkSpec(
     uuid="22222222-0000-4000-8000-000000000001",
-    want=Want.PRESENT,
+    type=SegmentType.VXLAN,
+    segment=1001,
     mtu=1450,
     subnets=(SubnetSpec(id="s", cidr="10.0.0.0/24", gateway="10.0.0.1", dhcp=True, service_ip="10.0.0.2"),),
 )
+NETWORKING = NetworkingSpec(uuid="33333333-0000-4000-8000-000000000001", networks=(NETWORK,))
 IMAGE = bytes(range(256)) * 1000
 IMAGE_DIGEST = hashlib.sha256(IMAGE).hexdigest()
 
@@ -71,8 +76,8 @@ async def peer(host: Host) -> Peer:
     return await greeted(host)
 
 
-def apply(spec: InstanceSpec | NetworkSpec, generation: int = 1) -> Apply:
-    kind = ObjectKind.INSTANCE if isinstance(spec, InstanceSpec) else ObjectKind.NETWORK
+def apply(spec: InstanceSpec | NetworkingSpec, generation: int = 1) -> Apply:
+    kind = ObjectKind.INSTANCE if isinstance(spec, InstanceSpec) else ObjectKind.NETWORKING
     return Apply(kind=kind, uuid=spec.uuid, generation=generation, spec=dump(spec))
 
 
@@ -106,10 +111,10 @@ async def test_hello_comes_first(host: Host) -> None:
 
 async def test_hello_tells_who_answers(host: Host) -> None:
     peer = await host.connect()
-    first = await peer.call("hello", Hello(protocol=1, cloud="c", term=4, host=None))
+    first = await peer.call("hello", Hello(protocol=PROTOCOL, cloud="c", term=4, host=None))
     assert first.term == 4
     assert first.versions["libvirt"] == "none"
-    again = await peer.call("hello", Hello(protocol=1, cloud="c", term=4, host=first.host))
+    again = await peer.call("hello", Hello(protocol=PROTOCOL, cloud="c", term=4, host=first.host))
     assert (again.host, again.boot_id, again.journal_id) == (first.host, first.boot_id, first.journal_id)
 
 
@@ -125,7 +130,7 @@ async def test_hello_tells_who_answers(host: Host) -> None:
 async def test_hello_refuses(host: Host, change: dict[str, Any], code: ErrorCode) -> None:
     await greeted(host)
     stranger = await host.connect()
-    hello = attrs.evolve(Hello(protocol=1, cloud="cloud-1", term=1, host=None), **change)
+    hello = attrs.evolve(Hello(protocol=PROTOCOL, cloud="cloud-1", term=1, host=None), **change)
     assert await refused(stranger.call("hello", hello)) is code
 
 
@@ -173,12 +178,12 @@ async def test_simultaneous_duplicates_are_done_once(peer: Peer) -> None:
     answers = await asyncio.gather(*(peer.call("apply", apply(GUEST)) for _ in range(5)))
     assert all(answer == answers[0] for answer in answers)
     await peer.call("watch", Watch(from_seq=0))
-    await peer.call("apply", apply(NETWORK))
+    await peer.call("apply", apply(NETWORKING))
     kinds = {(event.kind, event.uuid) for event in await stored(peer, 3)}
     assert kinds == {
         (EventKind.LIFECYCLE, GUEST.uuid),
         (EventKind.RESULT, GUEST.uuid),
-        (EventKind.RESULT, NETWORK.uuid),
+        (EventKind.RESULT, NETWORKING.uuid),
     }
 
 
@@ -264,11 +269,11 @@ async def test_acts_refuse_with_a_reason_that_stays(peer: Peer) -> None:
 
 async def test_sync_names_what_is_behind(peer: Peer) -> None:
     await peer.call("apply", apply(GUEST, 3))
-    unknown = Known(kind=ObjectKind.NETWORK, uuid=NETWORK.uuid, generation=1)
+    unknown = Known(kind=ObjectKind.NETWORKING, uuid=NETWORKING.uuid, generation=1)
     synced = await peer.call(
         "sync", Sync(objects=(Known(kind=ObjectKind.INSTANCE, uuid=GUEST.uuid, generation=4), unknown))
     )
-    assert [(known.uuid, known.generation) for known in synced.behind] == [(GUEST.uuid, 3), (NETWORK.uuid, 0)]
+    assert [(known.uuid, known.generation) for known in synced.behind] == [(GUEST.uuid, 3), (NETWORKING.uuid, 0)]
     assert synced.quarantined == ()
 
 
@@ -282,11 +287,14 @@ async def test_the_unlisted_is_quarantined_never_deleted(peer: Peer) -> None:
 
 
 async def test_observe_knows_generations(peer: Peer) -> None:
+    hello = await peer.call("hello", Hello(protocol=PROTOCOL, cloud=CLOUD, term=1, host=None))
     await peer.call("apply", apply(GUEST, 3))
-    await peer.call("apply", apply(NETWORK, 2))
+    await peer.call("apply", apply(attrs.evolve(NETWORKING, uuid=hello.host), 2))
     seen = await peer.call("observe", Observe(stats=False))
     assert [(domain.uuid, domain.generation) for domain in seen.domains] == [(GUEST.uuid, 3)]
-    assert [(network.uuid, network.generation) for network in seen.networks] == [(NETWORK.uuid, 2)]
+    assert [network.uuid for network in seen.networks] == [NETWORK.uuid]
+    assert seen.networking is not None
+    assert seen.networking.generation == 2
     assert seen.capacity.vcpus > 0
 
 
@@ -319,9 +327,9 @@ async def test_acknowledged_events_are_forgotten_and_their_numbers_stay_used(hos
     await host.restart()
     again = await greeted(host)
     await again.call("watch", Watch(from_seq=0))
-    await again.call("apply", apply(NETWORK))
+    await again.call("apply", apply(NETWORKING))
     (result,) = await stored(again, 1)
-    assert (result.uuid, result.seq > last) == (NETWORK.uuid, True)
+    assert (result.uuid, result.seq > last) == (NETWORKING.uuid, True)
 
 
 async def test_progress_names_steps_as_they_begin(peer: Peer) -> None:

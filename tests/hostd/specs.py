@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hostd.spec import ConfigDrive, DiskFormat, ImageRef, InstanceSpec, Nic, Want
+from hostd.spec import DiskFormat, ImageRef, InstanceSpec, Metadata, Nic, Want
 
 UUID: Final = "11111111-2222-4333-8444-555555555555"
 
@@ -24,7 +24,8 @@ def nic(number: int = 1, *, mtu: int = 1450) -> Nic:
     )
 
 
-def drive(**changes: Any) -> ConfigDrive:
+def metadata(**changes: Any) -> Metadata:
+    """What a guest named `web` is told about itself."""
     fields: dict[str, Any] = {
         "hostname": "web",
         "meta": {"role": "front"},
@@ -34,7 +35,7 @@ def drive(**changes: Any) -> ConfigDrive:
         "availability_zone": "nova",
         "project_id": "0" * 32,
     }
-    return ConfigDrive(**{**fields, **changes})
+    return Metadata(**{**fields, **changes})
 
 
 def instance(**changes: Any) -> InstanceSpec:

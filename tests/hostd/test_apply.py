@@ -13,8 +13,9 @@ import pytest
 from hostd.apply import STARTS_AT_ONCE
 from hostd.crash import labels
 from hostd.fake import FakeHost
-from hostd.memory import MemoryGuests, MemoryNetworks
+from hostd.memory import MemoryGuests, MemoryNetworking
 from hostd.spec import (
+    PROTOCOL,
     Act,
     Apply,
     DiskFormat,
@@ -24,10 +25,12 @@ from hostd.spec import (
     HostError,
     ImageRef,
     InstanceSpec,
+    NetworkingSpec,
     NetworkSpec,
     ObjectKind,
     Observe,
     Receive,
+    SegmentType,
     SubnetSpec,
     Want,
     Watch,
@@ -49,10 +52,12 @@ GUEST = InstanceSpec(
 )
 NETWORK = NetworkSpec(
     uuid="22222222-0000-4000-8000-000000000001",
-    want=Want.PRESENT,
+    type=SegmentType.VXLAN,
+    segment=1001,
     mtu=1450,
     subnets=(SubnetSpec(id="s", cidr="10.0.0.0/24", gateway=None, dhcp=False, service_ip=None),),
 )
+NETWORKING = NetworkingSpec(uuid="33333333-0000-4000-8000-000000000001", networks=(NETWORK,))
 
 
 def instance(want: Want, generation: int) -> Apply:
@@ -60,9 +65,9 @@ def instance(want: Want, generation: int) -> Apply:
     return Apply(kind=ObjectKind.INSTANCE, uuid=GUEST.uuid, generation=generation, spec=spec)
 
 
-def network(want: Want, generation: int) -> Apply:
-    spec = dump(attrs.evolve(NETWORK, want=want))
-    return Apply(kind=ObjectKind.NETWORK, uuid=NETWORK.uuid, generation=generation, spec=spec)
+def networking(want: Want, generation: int) -> Apply:
+    spec = dump(attrs.evolve(NETWORKING, want=want))
+    return Apply(kind=ObjectKind.NETWORKING, uuid=NETWORKING.uuid, generation=generation, spec=spec)
 
 
 def act(verb: str) -> Act:
@@ -73,7 +78,7 @@ def act(verb: str) -> Act:
 
 LIFE: list[Receive | Apply | Act] = [
     Receive(digest=DIGEST, size=len(IMAGE)),
-    network(Want.PRESENT, 1),
+    networking(Want.PRESENT, 1),
     instance(Want.RUNNING, 1),
     act("reboot_soft"),
     act("reboot_hard"),
@@ -84,11 +89,11 @@ LIFE: list[Receive | Apply | Act] = [
     instance(Want.RUNNING, 4),
     instance(Want.STOPPED, 5),
     instance(Want.ABSENT, 6),
-    network(Want.ABSENT, 2),
+    networking(Want.ABSENT, 2),
 ]
 """Meets every crash point of the memory drivers at least once."""
 
-LABELS = list(labels([MemoryGuests({}, consoles=Path()), MemoryNetworks({})]))
+LABELS = list(labels([MemoryGuests({}, consoles=Path()), MemoryNetworking({})]))
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -137,14 +142,14 @@ async def told(daemon: Daemon, asked: Apply) -> None:
 
 async def test_a_point_is_armed_by_file_and_fires_once(tmp_path: Path) -> None:
     async with Daemon(tmp_path) as daemon:
-        (daemon.run / "crash").write_text("network.dhcp:before\n")
+        (daemon.run / "crash").write_text("networking.links:before\n")
         peer = await greeted(daemon)
         with pytest.raises(ConnectionError):
-            await peer.call("apply", network(Want.PRESENT, 1))
+            await peer.call("apply", networking(Want.PRESENT, 1))
         await daemon.restart()
-        applied = await (await greeted(daemon)).call("apply", network(Want.PRESENT, 1))
-        # The bridge was made before the crash.
-        assert applied.steps == ("dhcp",)
+        applied = await (await greeted(daemon)).call("apply", networking(Want.PRESENT, 1))
+        # The firewall was there before the crash.
+        assert applied.steps == ("links", "routers")
 
 
 # ---------------------------------------------------------------------------- queues
@@ -159,7 +164,7 @@ async def host() -> FakeHost:
 
 
 async def greet(host: FakeHost) -> None:
-    await host.call("hello", Hello(protocol=1, cloud="c", term=1, host=None))
+    await host.call("hello", Hello(protocol=PROTOCOL, cloud="c", term=1, host=None))
 
 
 async def begun(host: FakeHost, step: str, count: int = 1) -> None:
@@ -215,7 +220,7 @@ async def test_few_guests_start_at_once(host: FakeHost) -> None:
     disks = (await host.call("observe", Observe())).disks
     assert len(disks) == STARTS_AT_ONCE
     # What does not start anything is not kept waiting.
-    await host.call("apply", network(Want.PRESENT, 1))
+    await host.call("apply", networking(Want.PRESENT, 1))
     gate.set()
     assert all(applied.steps for applied in await asyncio.gather(*starting))
 
@@ -247,8 +252,8 @@ async def test_transient_failures_of_acts_are_not_kept(host: FakeHost) -> None:
     await host.call("act", act("reboot_hard"))
 
 
-async def test_networks_are_looked_at_after_a_reboot(host: FakeHost) -> None:
-    await host.call("apply", network(Want.PRESENT, 1))
+async def test_networking_is_looked_at_after_a_reboot(host: FakeHost) -> None:
+    await host.call("apply", networking(Want.PRESENT, 1))
     host.reboot()
     await greet(host)
     await host.call("watch", Watch(from_seq=0))
@@ -260,9 +265,9 @@ async def test_networks_are_looked_at_after_a_reboot(host: FakeHost) -> None:
 
 async def test_a_lost_journal_shows(host: FakeHost) -> None:
     await host.call("apply", instance(Want.RUNNING, 1))
-    before = await host.call("hello", Hello(protocol=1, cloud="c", term=1, host=None))
+    before = await host.call("hello", Hello(protocol=PROTOCOL, cloud="c", term=1, host=None))
     host.lose_journal()
-    after = await host.call("hello", Hello(protocol=1, cloud="c", term=1, host=None))
+    after = await host.call("hello", Hello(protocol=PROTOCOL, cloud="c", term=1, host=None))
     assert (after.host, after.journal_id == before.journal_id) == (before.host, False)
     (domain,) = (await host.call("observe", Observe())).domains
     assert domain.generation is None

@@ -75,4 +75,4 @@ def test_all_it_stands_on_is_inside(bundle: Path) -> None:
 
 def test_the_real_drivers_load_in_it(bundle: Path) -> None:
     labels = run(bundle, "labels").split()
-    assert {"instance:intent", "network:intent", "act:outcome"} <= set(labels)
+    assert {"instance:intent", "networking:intent", "act:outcome"} <= set(labels)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from hostd.spec import Empty, Hello, Reply, Request, decode, dump, encode, load
+from hostd.spec import PROTOCOL, Empty, Hello, Reply, Request, decode, dump, encode, load
 from tests.contract.hosts import Daemon
 
-HELLO = encode(Request(id=1, call="hello", body=dump(Hello(protocol=1, cloud="c", term=1, host=None))))
+HELLO = encode(Request(id=1, call="hello", body=dump(Hello(protocol=PROTOCOL, cloud="c", term=1, host=None))))
 PING = encode(Request(id=2, call="ping", body=dump(Empty())))
 
 
@@ -59,7 +59,7 @@ async def test_ends_when_the_daemon_hangs_up(tmp_path: Path) -> None:
 
 async def test_a_killed_daemon_comes_back_with_the_next_relay(tmp_path: Path) -> None:
     state, run = tmp_path / "s", tmp_path / "r"
-    process = await relay(state, run, SKYDECK_CRASH="network:intent")
+    process = await relay(state, run, SKYDECK_CRASH="networking:intent")
     output, errors = await process.communicate(HELLO)
     first = daemon_pid(run)
     assert (list(replies(output)), errors) == ([1], b"")

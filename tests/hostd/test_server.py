@@ -16,6 +16,7 @@ import pytest
 
 from hostd.spec import (
     MAX_FRAME,
+    PROTOCOL,
     STATUS,
     Apply,
     Console,
@@ -23,12 +24,13 @@ from hostd.spec import (
     ErrorCode,
     Hello,
     HostError,
+    NetworkingSpec,
     NetworkSpec,
     ObjectKind,
     Observe,
     Receive,
     Request,
-    Want,
+    SegmentType,
     dump,
     encode,
     frame,
@@ -45,9 +47,11 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
         yield daemon
 
 
-def network(uuid: str) -> Apply:
-    spec = dump(NetworkSpec(uuid=uuid, want=Want.PRESENT, mtu=1450))
-    return Apply(kind=ObjectKind.NETWORK, uuid=uuid, generation=1, spec=spec)
+def networking(uuid: str) -> Apply:
+    """One network called as its host is."""
+    networks = (NetworkSpec(uuid=uuid, type=SegmentType.VXLAN, segment=1001, mtu=1450),)
+    spec = dump(NetworkingSpec(uuid=uuid, networks=networks))
+    return Apply(kind=ObjectKind.NETWORKING, uuid=uuid, generation=1, spec=spec)
 
 
 async def command(daemon: Daemon, *arguments: str) -> tuple[int, str]:
@@ -101,15 +105,15 @@ async def test_frames_may_come_in_any_pieces(daemon: Daemon) -> None:
 
 async def test_many_calls_at_once_on_one_connection(daemon: Daemon) -> None:
     peer = await greeted(daemon)
-    applies = [peer.call("apply", network(f"network-{number}")) for number in range(50)]
+    applies = [peer.call("apply", networking(f"host-{number}")) for number in range(50)]
     answers = await asyncio.gather(*applies, *(peer.call("ping", Empty()) for _ in range(50)))
-    assert [answer.uuid for answer in answers[:50]] == [f"network-{number}" for number in range(50)]
+    assert [answer.uuid for answer in answers[:50]] == [f"host-{number}" for number in range(50)]
 
 
 async def test_a_client_that_stops_sending_is_still_answered(daemon: Daemon) -> None:
     peer = await greeted(daemon)
     await peer._alone()
-    peer.writer.write(encode(Request(id=5, call="apply", body=dump(network("n")))))
+    peer.writer.write(encode(Request(id=5, call="apply", body=dump(networking("n")))))
     peer.writer.write_eof()
     reply = await peer.reply()
     assert (reply.id, reply.error) == (5, None)
@@ -118,11 +122,11 @@ async def test_a_client_that_stops_sending_is_still_answered(daemon: Daemon) -> 
 
 async def test_a_client_that_vanishes_leaves_its_apply_done(daemon: Daemon) -> None:
     peer = await greeted(daemon)
-    peer.writer.write(encode(Request(id=5, call="apply", body=dump(network("n")))))
+    peer.writer.write(encode(Request(id=5, call="apply", body=dump(networking("n")))))
     await peer.writer.drain()
     peer.close()
     other = await greeted(daemon)
-    await other.call("apply", network("n"))
+    await other.call("apply", networking("n"))
     assert [seen.uuid for seen in (await other.call("observe", Observe())).networks] == ["n"]
 
 
@@ -208,14 +212,14 @@ async def test_status_says_what_there_is_and_claims_nothing(daemon: Daemon) -> N
 
 async def test_a_reader_may_change_nothing(daemon: Daemon) -> None:
     peer = await daemon.connect()
-    await peer.call("hello", Hello(protocol=1, cloud="", term=0, host=None, purpose=STATUS))
+    await peer.call("hello", Hello(protocol=PROTOCOL, cloud="", term=0, host=None, purpose=STATUS))
     with pytest.raises(HostError) as refused:
-        await peer.call("apply", network("n"))
+        await peer.call("apply", networking("n"))
     assert refused.value.code is ErrorCode.STALE_CONTROLLER
 
 
 async def test_labels_are_listed(daemon: Daemon) -> None:
     _, output = await command(daemon, "labels", "--drivers", "memory")
-    assert {"instance:intent", "instance.start:before", "network:outcome", "act.reboot_hard:after"} <= set(
+    assert {"instance:intent", "instance.start:before", "networking:outcome", "act.reboot_hard:after"} <= set(
         output.split()
     )

@@ -15,7 +15,7 @@ from core.operations.engine import labels as engine_labels
 from core.operations.kinds import KINDS
 from core.operations.operations import Operation
 from hostd.crash import labels as host_labels
-from hostd.memory import MemoryGuests, MemoryNetworks
+from hostd.memory import MemoryGuests, MemoryNetworking
 from tests.core.crash.cloudlet import Cloudlet
 
 START_FROM = {"instance.start": "stop", "instance.unpause": "pause", "instance.resume": "suspend"}
@@ -25,7 +25,7 @@ ENDS = {
     "instance.create": "ACTIVE", "instance.start": "ACTIVE", "instance.stop": "SHUTOFF", "instance.pause": "PAUSED",
     "instance.unpause": "ACTIVE", "instance.suspend": "SUSPENDED", "instance.resume": "ACTIVE",
     "instance.reboot_soft": "ACTIVE", "instance.reboot_hard": "ACTIVE", "instance.delete": "DELETED",
-    "guest.reap": "DELETED", "network.repair": "ACTIVE",
+    "guest.reap": "DELETED", "host.repair_networking": "ACTIVE",
 }  # fmt: skip
 
 
@@ -78,9 +78,9 @@ def ask(cloudlet: Cloudlet, kind: str) -> Operation:
     if kind == "guest.reap":
         with world.store.write() as session:
             return findings.reap(session, world.admin, world.last_instance().id)
-    if kind == "network.repair":
+    if kind == "host.repair_networking":
         with world.store.write() as session:
-            return findings.repair_network(session, world.admin, "default")[0]
+            return findings.repair_networking(session, world.admin, cloudlet.host_id)
     return world.power(kind.removeprefix("instance."))
 
 
@@ -124,16 +124,16 @@ def test_the_engine_dies(cloudlet: Cloudlet, label: str) -> None:
 
 def _host_labels() -> list[str]:
     nowhere: dict[str, dict[str, object]] = {}
-    return list(host_labels([MemoryGuests(nowhere, consoles=Path("/nonexistent")), MemoryNetworks(nowhere)]))
+    return list(host_labels([MemoryGuests(nowhere, consoles=Path("/nonexistent")), MemoryNetworking(nowhere)]))
 
 
 MEETS: dict[str, tuple[str, ...]] = {
     # Which of hostd's steps an operation comes by. Intents and outcomes are met by all that touch their kind.
     "instance.create": (
-        "image:", "network:", "network.bridge", "network.dhcp",
+        "image:", "networking:", "networking.firewall", "networking.links", "networking.routers",
         "instance:", "instance.disks", "instance.define", "instance.start",
     ),
-    "instance.delete": ("instance:", "instance.undefine", "instance.delete_disks", "network:", "network.remove"),
+    "instance.delete": ("instance:", "instance.undefine", "instance.delete_disks", "networking:"),
     "instance.stop": ("instance:", "instance.stop"),
     "instance.pause": ("instance.pause",),
     "instance.suspend": ("instance.suspend",),
@@ -141,8 +141,8 @@ MEETS: dict[str, tuple[str, ...]] = {
     "instance.reboot_hard": ("act:", "act.reboot_hard"),
 }  # fmt: skip
 
-NOT_BY_OPERATIONS = ("act.power_off_found", "act.adopt")
-"""Acts that no operation asks for so far."""
+NOT_BY_OPERATIONS = ("act.power_off_found", "act.adopt", "networking.remove")
+"""What no operation asks for: acts so far unused, and what only the removal of a host does."""
 
 
 def meets(kind: str, label: str) -> bool:

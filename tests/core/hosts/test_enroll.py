@@ -20,7 +20,7 @@ from core.hosts.enroll.prove import Proof
 from core.hosts.enroll.target import COMMAND_TIMEOUT, LocalTarget, Lost, Result
 from core.hosts.hosts import Claim, Host
 from core.sql import select
-from hostd.spec import Accel, Capacity, HelloReply, Observation
+from hostd.spec import PROTOCOL, Accel, Capacity, HelloReply, Observation
 from tests.core.world import World
 
 CLOUD = "0f8e5f7e-0000-4000-8000-000000000001"
@@ -245,7 +245,7 @@ def told(facts: Facts) -> str:
 
 PROOF = Proof(
     hello=HelloReply(
-        protocol=1, host=HOST, hostname="node1", boot_id="b", journal_id="j", term=0, version="0.1.0",
+        protocol=PROTOCOL, host=HOST, hostname="node1", boot_id="b", journal_id="j", term=0, version="0.1.0",
         accel=Accel(mode="kvm", reason="kvm: probe booted in 0.8 s"), versions={"kernel": "6.1"}, last_seq=0,
     ),
     seen=Observation(

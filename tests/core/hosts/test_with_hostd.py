@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 
 def an_apply() -> Apply:
-    spec = instance(image=None, nics=(), config_drive=None)
+    spec = instance(image=None, nics=(), metadata=None)
     return Apply(kind=ObjectKind.INSTANCE, uuid=UUID, generation=1, spec=dump(spec))
 
 

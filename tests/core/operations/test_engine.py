@@ -11,7 +11,8 @@ import pytest
 from core.compute.instances import verbs
 from core.errors import NoValidHost
 from core.hosts.hosts import Host
-from core.network.tables import FixedIP, NetworkHost, Port
+from core.network.fabric import HostNetworking
+from core.network.tables import FixedIP, Port
 from core.operations import engine, operations
 from core.operations.operations import MAX_ATTEMPTS, Operation
 from hostd.spec import ErrorCode, HostError, PowerState
@@ -410,7 +411,7 @@ async def test_twenty_at_once_share_one_network_and_one_image(world: World) -> N
         await rig.idle()
         assert {operation.state for operation in world.operations()} == {"succeeded"}
         assert rig.hosts["h1"].carried == [next(iter(rig.hosts["h1"].carried))]
-        (row,) = world.rows(NetworkHost)
+        (row,) = world.rows(HostNetworking)
         assert row.applied == row.generation
         for number in range(20):
             world.delete(f"web-{number + 1}")
