@@ -53,6 +53,12 @@ class Config:
     """ext4, vfat or ntfs; empty: by the image's os_type."""
     dns_resolvers: str = ""
     """By comma: DNS servers that networks without any of their own ask; empty: what each host itself uses."""
+    underlay_mtu: int = 1500
+    """Bytes that a packet between hosts, or out of a provider's interface, may have."""
+    vni_ranges: str = "1001:16777215"
+    """By comma, first:last: segments that VXLAN networks get (neutron's setting of that name)."""
+    network_vlan_ranges: str = ""
+    """By comma, physical_network:first:last: VLAN ids that VLAN networks get when none is asked for."""
     network_cidr: str = "10.0.0.0/24"
     """The subnet of the network a project gets when it launches without one."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import UniqueConstraint, func
+from sqlalchemy import delete as sql_delete
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events, names
@@ -12,6 +13,8 @@ from core.context import Context
 from core.errors import Conflict, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
+from core.network import usage  # noqa: F401 - tells the quotas how the nouns of networking are counted
+from core.network.tables import Port, RbacPolicy, SecurityGroup, SecurityGroupRule
 from core.sql import select
 from core.store import clock_of
 
@@ -91,14 +94,32 @@ def update(
 
 
 def delete(session: Session, ctx: Context, id_or_name: str) -> None:
-    """Delete a project that owns nothing. Raises Conflict naming what it still owns."""
+    """Delete a project that owns nothing but its default security group. Raises Conflict naming what it still owns."""
     authorize(ctx, "project:delete")
     project = find(session, ctx, id_or_name)
     if project.id == ctx.project_id:
         raise Conflict("this is the project you work in", hint="Switch with --os-project first.")
-    for what in ("instances", "networks", "images"):
-        if count := quotas.used(session, project.id, what):
-            raise Conflict(f"project {project.name} still has {count} {what}", hint=f"Delete its {what} first.")
+    if own := _owned(session, project.id):
+        listed = ", ".join(f"{count} {what}" for what, count in own.items())
+        raise Conflict(f"project {project.name} still has {listed}", hint=f"Delete its {next(iter(own))} first.")
+    for table in (SecurityGroupRule, SecurityGroup):
+        session.execute(sql_delete(table).where(col(table.project_id) == project.id))
+    session.execute(sql_delete(RbacPolicy).where(col(RbacPolicy.target_project) == project.id))
     quotas.forget(session, project.id)
     session.delete(project)
     events.record(session, ctx, "project.delete", kind="project", id=project.id, name=project.name)
+
+
+def _owned(session: Session, project_id: str) -> dict[str, int]:
+    """What a project has that does not go with it, in the order in which it can be deleted."""
+    counts = {
+        what.replace("_", " "): quotas.used(session, project_id, what)
+        for what in ("instances", "floating_ips", "routers", "networks", "images")
+    }
+    for what, table, own in (
+        ("ports", Port, ~col(Port.device_owner).startswith("network:")),
+        ("security groups", SecurityGroup, col(SecurityGroup.name) != "default"),
+    ):
+        query = select(func.count()).select_from(table).where(col(table.project_id) == project_id, own)
+        counts[what] = session.execute(query).scalar_one()
+    return {what: count for what, count in counts.items() if count}

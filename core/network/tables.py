@@ -1,15 +1,17 @@
 """The tables of networking, together: nouns refer to each other, and the fabric to them all.
 
-What the database itself holds: one port per (network, address), one per MAC, one network per segment, one floating IP
-per address and per fixed IP, one default security group per project.
+What the database itself holds: one port per (network, address), one per MAC, one network per segment, one default
+external network, one floating IP per address and per fixed IP, one default security group per project.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
+
+from core.network import numbers
 
 DEFAULT_MTU: Final = 1450
 """Room for VXLAN on an underlay of 1500."""
@@ -27,7 +29,21 @@ HOST_GATEWAY = "network:floatingip_agent_gateway"
 
 class Network(SQLModel, table=True):
     __table_args__ = (
-        UniqueConstraint("network_type", "physical_network", "segmentation_id", name="one_network_per_segment"),
+        Index("one_network_per_segment", "network_type", "physical_network", "segmentation_id", unique=True),
+        Index(
+            "one_flat_network_per_physical_network",
+            "physical_network",
+            unique=True,
+            sqlite_where=text("network_type = 'flat'"),
+            postgresql_where=text("network_type = 'flat'"),
+        ),
+        Index(
+            "one_default_external_network",
+            "is_default",
+            unique=True,
+            sqlite_where=text("is_default"),
+            postgresql_where=text("is_default"),
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -39,7 +55,7 @@ class Network(SQLModel, table=True):
     mtu: int = DEFAULT_MTU
     description: str = ""
     shared: bool = False
-    """Every project may use it. For some projects only: rbac."""
+    """Every project may use it: an RBAC policy names everybody. For some projects only: policies alone."""
     network_type: str = "vxlan"
     """vxlan, vlan or flat (provider:network_type)."""
     physical_network: str = ""
@@ -47,7 +63,7 @@ class Network(SQLModel, table=True):
     segmentation_id: int | None = None
     """VNI or VLAN id; None for flat."""
     external: bool = False
-    """router:external: routers may have their gateway here."""
+    """router:external: routers may have their gateway here. Who sees it as that is what RBAC policies say."""
     is_default: bool = False
     """The external network that new projects' routers go out by; at most one."""
     port_security_enabled: bool = True
@@ -107,16 +123,25 @@ class Port(SQLModel, table=True):
     created_at: int = Field(sa_type=BigInteger)
 
 
+def _number(context: Any) -> int | None:
+    return numbers.of_address(context.get_current_parameters()["ip"])
+
+
 class FixedIP(SQLModel, table=True):
     """One address of one port."""
 
     __tablename__ = "fixed_ip"
-    __table_args__ = (UniqueConstraint("network_id", "ip", name="one_port_per_address"),)
+    __table_args__ = (
+        UniqueConstraint("network_id", "ip", name="one_port_per_address"),
+        Index("fixed_ip_in_order", "subnet_id", "number"),
+    )
 
     port_id: str = Field(primary_key=True, foreign_key="port.id", ondelete="CASCADE")
     ip: str = Field(primary_key=True)
-    subnet_id: str = Field(foreign_key="subnet.id", index=True)
+    subnet_id: str = Field(foreign_key="subnet.id")
     network_id: str
+    number: int | None = Field(default=None, sa_column=Column(BigInteger, default=_number))
+    """`numbers.of_address` of `ip`, filled in by itself: the next free address is found by it."""
 
 
 class PortSecurityGroup(SQLModel, table=True):

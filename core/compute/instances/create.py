@@ -228,7 +228,7 @@ def _networks(session: Session, config: Config, ctx: Context, spec: CreateSpec) 
     elif spec.networks:
         wanted = [networks.find(session, ctx, network) for network in spec.networks]
     else:
-        wanted = [networks.default_for(session, ctx, config.network_cidr)]
+        wanted = [networks.default_for(session, ctx, config)]
     plugs = [(network, subnets.of_network(session, network.id)) for network in wanted]
     for network, blocks in plugs:
         if not blocks:

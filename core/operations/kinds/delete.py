@@ -23,7 +23,7 @@ async def _destroy(work: Work) -> None:
 def _complete(session: Session, work: Work) -> None:
     instance = parts.instance_of(session, work)
     hosts.release(session, instance_id=instance.id)
-    ports.delete_of_device(session, instance.id)
+    ports.release(session, instance.id)
     parts.settle(session, instance, vm_state=states.DELETED, power_state=0)
     instance.task_state, instance.deleted_at = None, now(session)
     session.flush()

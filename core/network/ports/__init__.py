@@ -1,0 +1,36 @@
+"""Ports: where a guest, or a service, is plugged into a network; and the fixed IPs each holds.
+
+`verbs` is what people ask for; `plugging` is what launches, attaches and routers do with ports they make or take.
+UNIQUE(network, ip) and UNIQUE(mac) are the database's, so two creates at once cannot hand out one address twice.
+"""
+
+from core.network.ports.plugging import (
+    BASE_MAC,
+    addresses,
+    bind,
+    create,
+    disassociate,
+    groups_of,
+    of_device,
+    plug,
+    release,
+    remove,
+)
+from core.network.ports.verbs import add, delete, find, set
+
+__all__ = (
+    "BASE_MAC",
+    "add",
+    "addresses",
+    "bind",
+    "create",
+    "delete",
+    "disassociate",
+    "find",
+    "groups_of",
+    "of_device",
+    "plug",
+    "release",
+    "remove",
+    "set",
+)
