@@ -88,6 +88,8 @@ class Metadata:
     launch_index: int = 0
     security_groups: tuple[str, ...] = ()
     """Names."""
+    name: str = ""
+    """The instance's display name; empty: its hostname."""
     files: dict[str, str] = attrs.field(factory=dict)
     """Injected files: path to base64 contents."""
 
@@ -122,3 +124,6 @@ class InstanceSpec:
     """Seconds a guest gets to obey ACPI power off before it is cut (nova's shutdown_timeout)."""
     hard: bool = False
     """For want=stopped: cut the power at once."""
+    keep_power: bool = False
+    """Whatever `want` says, unless it is absent, the guest's power stays as it is: only what it is and what it is told
+    is made so."""

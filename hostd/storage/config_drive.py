@@ -11,22 +11,20 @@ Both say the same instance id, so that a guest which changes from one reader to 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import io
 import ipaddress
-import json
 from pathlib import Path
 from typing import Any, Final
 
-from hostd.spec import ErrorCode, HostError, InstanceSpec, Metadata
+from hostd.metadata import openstack
+from hostd.spec import InstanceSpec, Metadata
 
 OPENSTACK_LABEL: Final = "config-2"
 NOCLOUD_LABEL: Final = "cidata"
 
-VERSIONS: Final = ("2018-08-27", "latest")
-"""The metadata versions written: the one readers ask by date (nova/api/metadata/base.py, ROCKY) and latest."""
+VERSIONS: Final = ("2018-08-27", openstack.LATEST)
+"""The metadata versions written: the newest dated one, for readers that ask by date, and latest."""
 
 
 def contents(spec: InstanceSpec, drive: Metadata) -> dict[str, bytes]:
@@ -34,31 +32,26 @@ def contents(spec: InstanceSpec, drive: Metadata) -> dict[str, bytes]:
 
     Raises HostError(PROTOCOL) when user data or an injected file is not base64.
     """
-    user_data = None if drive.user_data is None else _decoded(drive.user_data, "user data")
-    meta_data = _meta_data(spec, drive)
     files: dict[str, bytes] = {}
     for version in VERSIONS:
-        folder = f"openstack/{version}"
-        files[f"{folder}/meta_data.json"] = _json(meta_data)
-        files[f"{folder}/network_data.json"] = _json(drive.network_data)
-        files[f"{folder}/vendor_data.json"] = b"{}"
-        if user_data is not None:
-            files[f"{folder}/user_data"] = user_data
+        for name in openstack.files(version, drive):
+            if name != openstack.PASSWORD:  # a guest cannot post one to a CD
+                files[f"openstack/{version}/{name}"] = openstack.read(name, spec.uuid, drive)
     for number, (path, content) in enumerate(sorted(drive.files.items())):
-        files[f"openstack/{_content_path(number)}"] = _decoded(content, path)
+        files[f"openstack/{openstack.content_path(number)}"] = openstack.decoded(content, path)
     # YAML 1.2 includes JSON, so NoCloud's YAML files are written as JSON: nothing there needs quoting rules.
-    files["meta-data"] = _json(
+    files["meta-data"] = openstack.plain_json(
         {
-            **meta_data,
+            **openstack.meta_data(spec.uuid, drive),
             "instance-id": spec.uuid,
             "local-hostname": drive.hostname,
             "public-keys": sorted(drive.public_keys.values()),
         }
     )
-    files["user-data"] = user_data or b""
+    files["user-data"] = openstack.user_data(drive)
     network = network_config(drive.network_data)
     if network["ethernets"]:
-        files["network-config"] = _json(network)
+        files["network-config"] = openstack.plain_json(network)
     return files
 
 
@@ -120,29 +113,6 @@ def write_iso(path: Path, label: str, files: dict[str, bytes]) -> None:
         image.close()
 
 
-def _meta_data(spec: InstanceSpec, drive: Metadata) -> dict[str, Any]:
-    """OpenStack's meta_data.json (nova/api/metadata/base.py, _metadata_as_json)."""
-    meta: dict[str, Any] = {
-        "uuid": spec.uuid,
-        "name": spec.name,
-        "hostname": drive.hostname,
-        "availability_zone": drive.availability_zone,
-        "project_id": drive.project_id,
-        "launch_index": 0,
-        "devices": [],
-        "meta": drive.meta,
-    }
-    if drive.public_keys:
-        meta["public_keys"] = drive.public_keys
-        meta["keys"] = [{"name": name, "type": "ssh", "data": key} for name, key in sorted(drive.public_keys.items())]
-    if drive.files:
-        meta["files"] = [
-            {"path": path, "content_path": f"/{_content_path(number)}"}
-            for number, path in enumerate(sorted(drive.files))
-        ]
-    return meta
-
-
 def _addressing(entry: dict[str, Any], network: dict[str, Any]) -> None:
     kind = network.get("type", "")
     if kind == "ipv4_dhcp":
@@ -164,18 +134,3 @@ def _addressing(entry: dict[str, Any], network: dict[str, Any]) -> None:
 def _prefix(netmask: str) -> int:
     """24 of 255.255.255.0, 64 of ffff:ffff:ffff:ffff::."""
     return int(ipaddress.ip_address(netmask)).bit_count()
-
-
-def _content_path(number: int) -> str:
-    return f"content/{number:04}"
-
-
-def _decoded(text: str, what: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as bad:
-        raise HostError(ErrorCode.PROTOCOL, f"{what} is not base64: {bad}") from bad
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True).encode()
