@@ -217,6 +217,7 @@ def _new_columns() -> None:
         ("subnet", sa.Column("host_routes", sa.JSON(), nullable=True, server_default=none)),
         ("subnet", sa.Column("ipv6_mode", sa.String(), nullable=True)),
         ("subnet", sa.Column("description", sa.String(), nullable=False, server_default=nothing)),
+        ("ticket", sa.Column("args", sa.JSON(), nullable=True, server_default=empty)),
         ("fixed_ip", sa.Column("number", sa.BigInteger(), nullable=True)),
     ):
         op.add_column(table, column)
