@@ -9,7 +9,7 @@ import core.door
 import core.events
 import core.hosts.aggregates
 import core.hosts.drift
-import core.hosts.hosts
+import core.hosts.table
 import core.identity.projects
 import core.identity.quotas
 import core.identity.users

@@ -11,7 +11,7 @@ from sqlmodel import Field, Session, SQLModel, col
 
 from core.compute.instances import states
 from core.compute.instances.table import Instance
-from core.hosts.hosts import Host
+from core.hosts.table import Host
 from core.network.fabric import HostNetworking
 from core.operations import operations
 from core.sql import select
@@ -126,6 +126,15 @@ def _differences(session: Session, host: Host, seen: Observation, stamps: dict[s
     for problem in seen.problems:
         yield Difference("host_problem", problem, host.name, f"host {host.name}: {problem}", "", {})
     told = session.get(HostNetworking, host.id, populate_existing=True)
+    if told is not None and told.error:
+        yield Difference(
+            "networking_refused",
+            host.id,
+            host.name,
+            f"networking of host {host.name}: {told.error['title']}",
+            told.error.get("hint", ""),
+            {"generation": told.generation, "applied": told.applied},
+        )
     if told is None or told.generation == told.applied == stamps.get(host.id):
         yield from _of_networking(host, seen)
 

@@ -1,129 +1,29 @@
-"""Hosts: what each has, what is claimed of it, and whether it can be spoken to.
-
-`*_used` are the sums of the host's claims, kept on the row so that one compare-and-set UPDATE can place an instance
-and a CHECK can refuse what would not fit. `verify` compares them with the claims.
-"""
+"""Hosts: placing claims on them, enrolling, changing and removing them."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import ipaddress
+import re
+from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, UniqueConstraint, func, update
-from sqlmodel import Field, Session, SQLModel, col
+from sqlalchemy import func, update
+from sqlmodel import Session, col
 
 from core import events
 from core.config import Config
 from core.context import Context
 from core.errors import Conflict, Invalid, NotFound
+from core.hosts.table import RESOURCES, Claim, Host
 from core.identity.policy import authorize
+from core.network import fabric
 from core.sql import select
 from core.store import now
-from hostd.spec import Observation, PowerState
 
-RESOURCES = ("vcpus", "ram_mb", "disk_gb")
+__all__ = ("RESOURCES", "Claim", "Host", "claim", "enroll", "find", "release", "remove", "update_host")
 
-
-class Host(SQLModel, table=True):
-    """A hypervisor. `cap` is what the database lets be used: (total - reserved) x ratio, or what already is used
-    when the host shrank below that."""
-
-    __table_args__ = (
-        CheckConstraint("vcpus_used <= vcpus_cap", name="vcpus_fit"),
-        CheckConstraint("ram_mb_used <= ram_mb_cap", name="ram_fits"),
-        CheckConstraint("disk_gb_used <= disk_gb_cap", name="disk_fits"),
-        CheckConstraint("vcpus_used >= 0 AND ram_mb_used >= 0 AND disk_gb_used >= 0", name="used_not_negative"),
-    )
-
-    id: str = Field(primary_key=True)
-    """The host's own uuid, from its machine-id: it is never known by its name."""
-    name: str = Field(unique=True)
-    address: str
-    """Where SSH reaches it; empty for the local machine."""
-    port: int = 22
-    ssh_user: str = "root"
-    host_key: str = ""
-    """Pinned OpenSSH public key; empty for the local machine."""
-    socket: str = ""
-    """The local machine's hostd socket; empty for a remote host."""
-    enabled: bool = True
-    disabled_reason: str = ""
-    state: str = "down"
-    """up or down: whether its hostd answers the engine."""
-    state_reason: str = "not connected yet"
-    availability_zone: str = "nova"
-    arch: str = "x86_64"
-    cpu_model: str = ""
-    accel: str = ""
-    """`kvm: …` or `tcg (…)`, in hostd's words."""
-    versions: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON))
-    boot_id: str = ""
-    journal_id: str = ""
-    event_seq: int = 0
-    """The newest of the host's events that has been taken in."""
-    vcpus: int = 0
-    ram_mb: int = 0
-    disk_gb: int = 0
-    ram_reserved_mb: int = 512
-    disk_reserved_gb: int = 0
-    cpu_ratio: float = 4.0
-    ram_ratio: float = 1.0
-    disk_ratio: float = 1.0
-    vcpus_used: int = 0
-    ram_mb_used: int = 0
-    disk_gb_used: int = 0
-    vcpus_cap: int = 0
-    ram_mb_cap: int = 0
-    disk_gb_cap: int = 0
-    ram_free_mb: int = 0
-    """As last observed, guests' real use included."""
-    disk_free_gb: int = 0
-    load1: float = 0.0
-    running: int = 0
-    """Guests running, as last observed."""
-    vtep: str = ""
-    """Its tunnel endpoint; empty: its SSH address, when that is an IP address."""
-    physnets: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON))
-    """Physical network to the interface or bridge that leads there."""
-    failed_builds: int = 0
-    """Consecutive: a success sets it to 0 (nova's BuildFailureWeigher)."""
-    created_at: int = Field(sa_type=BigInteger)
-    seen_at: int | None = Field(default=None, sa_type=BigInteger)
-
-    def limit(self, resource: str) -> int:
-        """(total - reserved) x allocation ratio."""
-        total: int = getattr(self, resource)
-        reserved = {"vcpus": 0, "ram_mb": self.ram_reserved_mb, "disk_gb": self.disk_reserved_gb}[resource]
-        ratio = {"vcpus": self.cpu_ratio, "ram_mb": self.ram_ratio, "disk_gb": self.disk_ratio}[resource]
-        return max(0, math.floor((total - reserved) * ratio))
-
-    def refresh_caps(self) -> None:
-        """After totals, reserves or ratios changed."""
-        for resource in RESOURCES:
-            setattr(self, f"{resource}_cap", max(self.limit(resource), getattr(self, f"{resource}_used")))
-
-    def observed(self, seen: Observation, *, at: int) -> None:
-        """Take in what the host has now. `at` in microseconds since the epoch."""
-        have = seen.capacity
-        self.arch, self.cpu_model, self.accel = have.arch, have.cpu_model, seen.accel.reason
-        self.vcpus, self.ram_mb, self.disk_gb = have.vcpus, have.ram_mb, have.disk_gb
-        self.ram_free_mb, self.disk_free_gb, self.load1 = have.ram_free_mb, have.disk_free_gb, have.load1
-        self.running = sum(domain.power is PowerState.RUNNING for domain in seen.domains)
-        self.seen_at = at
-        self.refresh_caps()
-
-
-class Claim(SQLModel, table=True):
-    """What one instance takes of one host. Two exist while it moves."""
-
-    __table_args__ = (UniqueConstraint("instance_id", "host_id"),)
-
-    id: str = Field(primary_key=True)
-    host_id: str = Field(foreign_key="host.id", index=True)
-    instance_id: str = Field(index=True)
-    vcpus: int
-    ram_mb: int
-    disk_gb: int
+_PHYSNET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}")
+"""A Linux interface's name, 15 characters at most."""
 
 
 def claim(session: Session, *, id: str, host_id: str, instance_id: str, needs: dict[str, int]) -> bool:
@@ -211,9 +111,12 @@ def enroll(
             disk_reserved_gb=config.reserved_host_disk_gb,
         )
         session.add(host)
+    moved = known and host.address != address
     host.name, host.address, host.port, host.ssh_user = name, address, port, ssh_user
     host.host_key, host.socket, host.availability_zone = host_key, socket, availability_zone
     session.flush()
+    if moved:
+        fabric.touch_host(session, host.id)  # its tunnel endpoint follows its address
     session.info["enqueued"] = True  # the engine connects to it
     events.record(
         session,
@@ -238,8 +141,14 @@ def update_host(
     availability_zone: str | None = None,
     ratios: dict[str, float] | None = None,
     reserved: dict[str, int] | None = None,
+    vtep: str | None = None,
+    physnets: dict[str, str] | None = None,
 ) -> Host:
-    """Change what an operator decides about a host. `ratios` keys: cpu, ram, disk; `reserved`: ram_mb, disk_gb."""
+    """Change what an operator decides about a host. `ratios` keys: cpu, ram, disk; `reserved`: ram_mb, disk_gb.
+
+    `vtep` is its tunnel endpoint, empty for its SSH address; `physnets`, physical network to interface or bridge,
+    replaces all there were. Raises Invalid, Conflict, NotFound.
+    """
     authorize(ctx, "host:manage")
     host = find(session, ctx, id_or_name)
     before: dict[str, Any] = {}
@@ -266,7 +175,14 @@ def update_host(
         if amount < 0:
             raise Invalid(f"reserved {key} cannot be {amount}")
         put({"ram_mb": "ram_reserved_mb", "disk_gb": "disk_reserved_gb"}[key], amount)
+    if vtep is not None:
+        put("vtep", _vtep(session, host, vtep))
+    if physnets is not None:
+        put("physnets", _physnets(physnets))
     host.refresh_caps()
+    if vtep is not None or physnets is not None:
+        session.flush()
+        fabric.touch_host(session, host.id)
     events.record(session, ctx, "host.set", kind="host", id=host.id, name=host.name, before=before, after=after)
     return host
 
@@ -279,6 +195,36 @@ def remove(session: Session, ctx: Context, id_or_name: str) -> Host:
     if held:
         raise Conflict(f"host {host.name} holds {held} instances", hint="Delete or move them first.")
     session.delete(host)
+    session.flush()
+    fabric.forget(session, host.id)
     session.info["enqueued"] = True
     events.record(session, ctx, "host.remove", kind="host", id=host.id, name=host.name)
     return host
+
+
+def _vtep(session: Session, host: Host, text: str) -> str:
+    """Raises Invalid for what is no address of one host's own, Conflict for another host's."""
+    if not text:
+        return ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as bad:
+        raise Invalid(f"tunnel endpoint {text!r} is not an IP address", hint="For example 192.168.100.7.") from bad
+    if address.is_multicast or address.is_unspecified or address.is_loopback:
+        raise Invalid(f"{address} cannot be a tunnel endpoint", hint="Name an address that the other hosts reach.")
+    for other in session.execute(select(Host).where(col(Host.id) != host.id)).scalars():
+        if fabric.vtep(other) == str(address):
+            raise Conflict(f"{address} is the tunnel endpoint of host {other.name}", hint="Each host needs its own.")
+    return str(address)
+
+
+def _physnets(wanted: dict[str, str]) -> dict[str, str]:
+    for name, interface in wanted.items():
+        if not _PHYSNET.fullmatch(name):
+            raise Invalid(f"{name!r} cannot be a physical network's name", hint="For example physnet1.")
+        if not _INTERFACE.fullmatch(interface):
+            raise Invalid(f"{interface!r} is no interface name", hint="For example eth1, or a bridge of yours.")
+    twice = {interface for interface in wanted.values() if list(wanted.values()).count(interface) > 1}
+    if twice:
+        raise Invalid(f"interface {min(twice)} leads to two physical networks", hint="Give each its own.")
+    return dict(sorted(wanted.items()))

@@ -18,8 +18,8 @@ from core.compute.instances import states
 from core.compute.instances.table import Instance
 from core.errors import SkydeckError
 from core.hosts import drift
-from core.hosts.hosts import Host
 from core.hosts.pool import HostHandle
+from core.hosts.table import Host
 from core.network import fabric
 from core.network.fabric import HostNetworking
 from core.operations import operations
@@ -144,6 +144,7 @@ def _up(session: Session, host_id: str, hello: HelloReply) -> bool:
     fresh = bool(host.journal_id) and host.journal_id != hello.journal_id
     if fresh:
         host.event_seq = 0
+    if fresh or session.get(HostNetworking, host_id) is None:
         fabric.renew(session, host_id)
     if host.state != "up":
         ctx = cloud.system_context(session)
@@ -247,4 +248,18 @@ def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str
     for domain in seen.domains:
         if domain.owned and domain.uuid in stamps:
             stamps[domain.uuid] = _follow(session, host_id, domain, before=stamps[domain.uuid], reason=reason)
+    _follow_networking(session, host_id, seen, before=stamps.get(host_id))
     drift.compare(session, host, seen, stamps)
+
+
+def _follow_networking(session: Session, host_id: str, seen: Observation, *, before: int | None) -> None:
+    """Tell the host its networking anew when it is not where it has confirmed to be (`before`, from before the look),
+    or where nobody sent it: a journal, or a database, was set back."""
+    row = session.get(HostNetworking, host_id, populate_existing=True)
+    if row is None or seen.networking is None:
+        return
+    has = seen.networking.generation or 0
+    lost = has < row.applied == before and row.digest != ""
+    if lost or has > row.generation:
+        _log.warning("networking of host %s is at generation %d, and not %d", host_id, has, row.applied)
+        fabric.renew(session, host_id, beyond=has)

@@ -10,16 +10,15 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlmodel import Session, col
 
 from core.config import Config
-from core.hosts.hosts import Host
-from core.network.fabric.touching import joined
+from core.hosts.table import Host
+from core.network.fabric.reach import PLUGGED, joined, ways_out
 from core.network.tables import (
     DHCP,
-    GUEST,
     HOST_GATEWAY,
     ROUTER_INTERFACE,
     FixedIP,
@@ -66,7 +65,11 @@ def document(session: Session, config: Config, host_id: str) -> NetworkingSpec:
 
 def vtep(host: Host) -> str | None:
     """The host's tunnel endpoint: as set, or its SSH address when that is an IP address."""
-    for text in (host.vtep, host.address):
+    return _endpoint(host.vtep, host.address)
+
+
+def _endpoint(*texts: str) -> str | None:
+    for text in texts:
         try:
             return str(ipaddress.ip_address(text))
         except ValueError:
@@ -74,81 +77,108 @@ def vtep(host: Host) -> str | None:
     return None
 
 
+class _Member(NamedTuple):
+    """A guest's port on a network, on any host."""
+
+    id: str
+    network_id: str
+    mac: str
+    host_id: str
+    dns_name: str
+
+
 class _Builder:
     def __init__(self, session: Session, config: Config, host: Host) -> None:
         self._session = session
         self._config = config
         self._host = host
-        self._vteps = {row.id: found for row in self._all(Host) if (found := vtep(row)) is not None}
+        rows = session.execute(select(Host.id, Host.vtep, Host.address)).all()
+        self._vteps = {uuid: found for uuid, own, address in rows if (found := _endpoint(own, address)) is not None}
 
-    def _all(self, table: Any, *where: Any, order: Any = None) -> list[Any]:
-        query = select(table).where(*where).execution_options(populate_existing=True)
-        return list(self._session.execute(query.order_by(order) if order is not None else query).scalars())
+    def _all(self, table: Any, *where: Any, order: Any) -> list[Any]:
+        query = select(table).where(*where).order_by(order).execution_options(populate_existing=True)
+        return list(self._session.execute(query).scalars())
 
     def build(self) -> NetworkingSpec:
-        mine = self._all(
-            Port, col(Port.host_id) == self._host.id, col(Port.device_owner).startswith(GUEST), order=col(Port.id)
-        )
+        mine = self._all(Port, col(Port.host_id) == self._host.id, PLUGGED, order=col(Port.id))
         inside = joined(self._session, {port.network_id for port in mine})
-        ports = self._all(Port, col(Port.network_id).in_(inside), order=col(Port.id))
-        routers = self._routers(ports)
+        legs = self._all(
+            Port, col(Port.network_id).in_(inside), col(Port.device_owner) == ROUTER_INTERFACE, order=col(Port.id)
+        )
+        routers = self._all(
+            Router,
+            col(Router.id).in_({leg.device_id for leg in legs}),
+            col(Router.admin_state_up),
+            order=col(Router.id),
+        )
         external = {router.external_network_id for router in routers if router.external_network_id}
         networks = self._all(Network, col(Network.id).in_(inside | external), order=col(Network.id))
         subnets = self._all(Subnet, col(Subnet.network_id).in_(inside | external), order=col(Subnet.id))
-        self._ips = self._addresses(inside | external)
-        self._subnets_of = _grouped((subnet.network_id, subnet) for subnet in subnets)
+        self._down = {network.id for network in networks if not network.admin_state_up}
         self._by_id = {subnet.id: subnet for subnet in subnets}
-        groups_of = self._groups_of(mine)
-        carriers = self._carriers(inside)
+        self._subnets_of = _grouped((subnet.network_id, subnet) for subnet in subnets)
+        self._service_ips = self._served()
+        self._ips = self._addresses(inside)
+        members = self._members(inside)
+        carriers = self._carriers(inside, members)
+        specs = tuple(
+            self._network(network, members[network.id], carriers.get(network.id, set())) for network in networks
+        )
+        groups_of = self._groups_of()
         return NetworkingSpec(
             uuid=self._host.id,
             underlay=Underlay(
                 vtep=self._vteps.get(self._host.id),
-                vteps=tuple(sorted(found for uuid, found in self._vteps.items() if uuid != self._host.id)),
+                vteps=tuple(sorted({peer.vtep for spec in specs for peer in spec.peers})),
                 physnets=dict(sorted(self._host.physnets.items())),
             ),
-            networks=tuple(self._network(network, ports, carriers=carriers) for network in networks),
+            networks=specs,
             ports=tuple(self._port(port, groups_of.get(port.id, [])) for port in mine),
             groups=self._group_specs(groups_of),
-            routers=tuple(self._router(router, ports) for router in routers),
-            gateways=tuple(gateway for network in sorted(external) for gateway in self._gateways(network)),
+            routers=tuple(self._router(router, legs) for router in routers),
+            gateways=self._gateways(ways_out(self._session, inside)),
             floating=self._floating(mine, routers),
             resolvers=tuple(server for part in self._config.dns_resolvers.split(",") if (server := part.strip())),
         )
 
     # ------------------------------------------------------------------ networks
 
-    def _addresses(self, networks: set[str]) -> dict[str, list[FixedIP]]:
-        rows = self._all(FixedIP, col(FixedIP.network_id).in_(networks), order=col(FixedIP.ip))
-        return _grouped((row.port_id, row) for row in rows)
+    def _addresses(self, networks: set[str]) -> dict[str, list[Any]]:
+        """Port to its rows of (port, address, subnet)."""
+        query = (
+            select(FixedIP.port_id, FixedIP.ip, FixedIP.subnet_id)
+            .where(col(FixedIP.network_id).in_(networks))
+            .order_by(col(FixedIP.ip))
+        )
+        return _grouped((row.port_id, row) for row in self._session.execute(query).all())
 
-    def _carriers(self, inside: set[str]) -> dict[str, set[str]]:
-        """Network to the hosts that carry it, itself not included: those with ports in its closure of routers."""
-        rows = self._session.execute(
-            select(Port.network_id, Port.host_id)
-            .where(
-                col(Port.network_id).in_(inside),
-                col(Port.host_id).is_not(None),
-                col(Port.device_owner).startswith(GUEST),
-            )
-            .distinct()
-        ).all()
-        on: dict[str, set[str]] = defaultdict(set)
-        for network_id, host_id in rows:
-            on[network_id].add(host_id)
+    def _members(self, networks: set[str]) -> dict[str, list[_Member]]:
+        """Network to the guests' ports on it, on all hosts."""
+        query = (
+            select(Port.id, Port.network_id, Port.mac, Port.host_id, Port.dns_name)
+            .where(col(Port.network_id).in_(networks), PLUGGED)
+            .order_by(col(Port.id))
+        )
+        found: dict[str, list[_Member]] = defaultdict(list)
+        for row in self._session.execute(query).all():
+            member = _Member(*row)
+            found[member.network_id].append(member)
+        return found
+
+    def _carriers(self, inside: set[str], members: dict[str, list[_Member]]) -> dict[str, set[str]]:
+        """Network to the other hosts that carry it: those with ports in its closure of routers."""
         closures: dict[str, set[str]] = {}
         for network_id in sorted(inside):
             if network_id not in closures:
                 closure = joined(self._session, {network_id})
-                hosts = {host for member in closure for host in on.get(member, ())} - {self._host.id}
+                hosts = {member.host_id for each in closure for member in members[each]} - {self._host.id}
                 closures |= dict.fromkeys(closure, hosts)
         return closures
 
-    def _network(self, network: Network, ports: list[Port], *, carriers: dict[str, set[str]]) -> NetworkSpec:
+    def _network(self, network: Network, members: list[_Member], peers: set[str]) -> NetworkSpec:
         tunnelled = network.network_type == SegmentType.VXLAN
-        members = [port for port in ports if port.network_id == network.id and port.device_owner.startswith(GUEST)]
-        remote = [port for port in members if port.host_id not in (None, self._host.id)] if tunnelled else []
-        peers = carriers.get(network.id, set()) if tunnelled else set()
+        vteps = self._vteps if tunnelled else {}
+        mine = self._host.id
         return NetworkSpec(
             uuid=network.id,
             type=SegmentType(network.network_type),
@@ -160,43 +190,40 @@ class _Builder:
             flood=network.flood,
             domain=network.dns_domain,
             subnets=tuple(self._subnet(subnet) for subnet in self._subnets_of.get(network.id, ())),
-            peers=tuple(Peer(host=host, vtep=self._vteps[host]) for host in sorted(peers) if host in self._vteps),
+            peers=tuple(Peer(host=host, vtep=vteps[host]) for host in sorted(peers) if host in vteps),
             remote=tuple(
-                RemotePort(mac=port.mac, vtep=self._vteps[port.host_id], ips=self._of(port))
-                for port in remote
-                if port.host_id in self._vteps
+                RemotePort(mac=port.mac, vtep=vteps[port.host_id], ips=self._of(port.id))
+                for port in members
+                if port.host_id != mine and port.host_id in vteps
             ),
             names=tuple(
-                NameRecord(name=port.dns_name, ip=ip) for port in members if port.dns_name for ip in self._of(port)
+                NameRecord(name=port.dns_name, ip=ip) for port in members if port.dns_name for ip in self._of(port.id)
             ),
         )
 
-    def _of(self, port: Port) -> tuple[str, ...]:
-        return tuple(row.ip for row in self._ips.get(port.id, ()))
+    def _of(self, port_id: str) -> tuple[str, ...]:
+        return tuple(row.ip for row in self._ips.get(port_id, ()))
 
     def _subnet(self, subnet: Subnet) -> SubnetSpec:
-        six = subnet.ip_version == 6
         return SubnetSpec(
             id=subnet.id,
             cidr=subnet.cidr,
             gateway=subnet.gateway_ip,
             dhcp=subnet.enable_dhcp,
-            service_ip=self._service_ip(subnet.id) if subnet.enable_dhcp else None,
+            service_ip=self._service_ips.get(subnet.id) if subnet.enable_dhcp else None,
             dns_servers=tuple(subnet.dns_nameservers),
             routes=_routes(subnet.host_routes),
-            advertise=six and subnet.ipv6_mode is not None,
+            advertise=subnet.ip_version == 6 and subnet.ipv6_mode is not None,
         )
 
-    def _service_ip(self, subnet_id: str) -> str | None:
-        return self._session.execute(
-            select(FixedIP.ip)
-            .where(
-                col(FixedIP.subnet_id) == subnet_id,
-                col(FixedIP.port_id) == col(Port.id),
-                col(Port.device_owner) == DHCP,
-            )
-            .limit(1)
-        ).scalar_one_or_none()
+    def _served(self) -> dict[str, str]:
+        """Subnet to its DHCP server's address."""
+        query = select(FixedIP.subnet_id, FixedIP.ip).where(
+            col(FixedIP.subnet_id).in_(self._by_id),
+            col(FixedIP.port_id) == col(Port.id),
+            col(Port.device_owner) == DHCP,
+        )
+        return dict(self._session.execute(query.order_by(col(FixedIP.ip).desc())).all())
 
     # ------------------------------------------------------------------ ports and their groups
 
@@ -208,7 +235,7 @@ class _Builder:
             mac=port.mac,
             addresses=tuple(PortAddress(subnet=row.subnet_id, ip=row.ip) for row in self._ips.get(port.id, ())),
             hostname=port.dns_name,
-            enabled=port.admin_state_up,
+            enabled=port.admin_state_up and port.network_id not in self._down,
             security=port.port_security_enabled,
             groups=tuple(sorted(groups)),
             pairs=tuple(
@@ -218,14 +245,12 @@ class _Builder:
             egress_kbit=port.egress_kbit,
         )
 
-    def _groups_of(self, ports: list[Port]) -> dict[str, list[str]]:
-        rows = self._session.execute(
-            select(PortSecurityGroup.port_id, PortSecurityGroup.security_group_id).where(
-                col(PortSecurityGroup.port_id) == col(Port.id), col(Port.host_id) == self._host.id
-            )
-        ).all()
-        mine = {port.id for port in ports}
-        return _grouped((port_id, group_id) for port_id, group_id in rows if port_id in mine)
+    def _groups_of(self) -> dict[str, list[str]]:
+        """Port of this host to its security groups."""
+        query = select(PortSecurityGroup.port_id, PortSecurityGroup.security_group_id).where(
+            col(PortSecurityGroup.port_id) == col(Port.id), col(Port.host_id) == self._host.id, PLUGGED
+        )
+        return _grouped((port_id, group_id) for port_id, group_id in self._session.execute(query).all())
 
     def _group_specs(self, groups_of: dict[str, list[str]]) -> tuple[GroupSpec, ...]:
         used = {group for groups in groups_of.values() for group in groups}
@@ -242,6 +267,7 @@ class _Builder:
                 col(PortSecurityGroup.security_group_id).in_(named),
                 col(FixedIP.port_id) == col(PortSecurityGroup.port_id),
                 col(Port.id) == col(FixedIP.port_id),
+                PLUGGED,
             )
         ).all()
         for group_id, ip, pairs in rows:
@@ -258,47 +284,50 @@ class _Builder:
 
     # ------------------------------------------------------------------ routers
 
-    def _routers(self, ports: list[Port]) -> list[Router]:
-        ids = {port.device_id for port in ports if port.device_owner == ROUTER_INTERFACE}
-        return self._all(Router, col(Router.id).in_(ids), col(Router.admin_state_up), order=col(Router.id))
-
-    def _router(self, router: Router, ports: list[Port]) -> RouterSpec:
-        legs = [port for port in ports if port.device_owner == ROUTER_INTERFACE and port.device_id == router.id]
+    def _router(self, router: Router, legs: list[Port]) -> RouterSpec:
         return RouterSpec(
             uuid=router.id,
             legs=tuple(
                 RouterLeg(
-                    port=port.id,
-                    network=port.network_id,
-                    mac=port.mac,
+                    port=leg.id,
+                    network=leg.network_id,
+                    mac=leg.mac,
                     addresses=tuple(
-                        f"{row.ip}/{_length(self._by_id[row.subnet_id])}" for row in self._ips.get(port.id, ())
+                        f"{row.ip}/{_length(self._by_id[row.subnet_id])}" for row in self._ips.get(leg.id, ())
                     ),
                 )
-                for port in legs
+                for leg in legs
+                if leg.device_id == router.id
             ),
             external=router.external_network_id,
             snat=router.enable_snat,
             routes=_routes(router.routes),
         )
 
-    def _gateways(self, network_id: str) -> Iterable[GatewaySpec]:
-        own = self._all(
-            Port,
-            col(Port.network_id) == network_id,
-            col(Port.device_owner) == HOST_GATEWAY,
-            col(Port.device_id) == self._host.id,
-            order=col(Port.id),
+    def _gateways(self, networks: set[str]) -> tuple[GatewaySpec, ...]:
+        """The addresses that guests here are seen as on these external networks."""
+        query = (
+            select(Port.network_id, Port.mac, FixedIP.ip, FixedIP.subnet_id)
+            .where(
+                col(Port.network_id).in_(networks),
+                col(Port.device_owner) == HOST_GATEWAY,
+                col(Port.device_id) == self._host.id,
+                col(FixedIP.port_id) == col(Port.id),
+            )
+            .order_by(col(Port.network_id), col(FixedIP.ip))
         )
-        for port in own:
-            for row in self._ips.get(port.id, ()):
-                subnet = self._by_id[row.subnet_id]
-                yield GatewaySpec(
-                    network=network_id, address=f"{row.ip}/{_length(subnet)}", mac=port.mac, nexthop=subnet.gateway_ip
-                )
+        return tuple(
+            GatewaySpec(
+                network=network_id,
+                address=f"{ip}/{_length(self._by_id[subnet_id])}",
+                mac=mac,
+                nexthop=self._by_id[subnet_id].gateway_ip,
+            )
+            for network_id, mac, ip, subnet_id in self._session.execute(query).all()
+        )
 
     def _floating(self, mine: list[Port], routers: list[Router]) -> tuple[FloatingSpec, ...]:
-        live = {router.id for router in routers}
+        ways = {(router.id, router.external_network_id) for router in routers}
         rows = self._session.execute(
             select(FloatingIP, Subnet)
             .where(
@@ -308,6 +337,7 @@ class _Builder:
                 col(Subnet.id) == col(FixedIP.subnet_id),
             )
             .order_by(col(FloatingIP.id))
+            .execution_options(populate_existing=True)
         ).all()
         return tuple(
             FloatingSpec(
@@ -321,7 +351,7 @@ class _Builder:
                 port=row.port_id,
             )
             for row, subnet in rows
-            if row.router_id in live and row.fixed_ip is not None and row.port_id is not None
+            if (row.router_id, row.network_id) in ways and row.fixed_ip is not None and row.port_id is not None
         )
 
 

@@ -1,48 +1,18 @@
-"""Which hosts a change reaches, and telling the engine that their documents are new."""
+"""Telling the engine that some hosts' documents are new: in the transaction of the verb that makes them so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from sqlalchemy import insert, or_, update
+from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col
 
+from core.network.fabric import gateways
+from core.network.fabric.reach import hosts_reaching, on_host, with_groups
 from core.network.fabric.settling import settle
 from core.network.fabric.table import HostNetworking, NetworkingPending
-from core.network.tables import ROUTER_INTERFACE, Port, PortSecurityGroup, Router, SecurityGroupRule
 from core.sql import select
 from core.store import now
-
-
-def hosts_reaching(session: Session, networks: Iterable[str]) -> set[str]:
-    """The hosts that carry any of these networks: those with a guest's port on it, or on one joined to it by routers.
-
-    Of an external network: the hosts of the networks whose routers go out by it.
-    """
-    return _with_ports(session, joined(session, networks))
-
-
-def joined(session: Session, networks: Iterable[str]) -> set[str]:
-    """These networks, those behind routers that go out by one of them, and all that routers join to them."""
-    found = set(networks)
-    if not found:
-        return found
-    behind = select(Port.network_id).where(
-        col(Port.device_owner) == ROUTER_INTERFACE,
-        col(Port.device_id).in_(select(Router.id).where(col(Router.external_network_id).in_(found))),
-    )
-    found |= set(session.execute(behind).scalars())
-    edge = found
-    while edge:
-        routers = select(Port.device_id).where(
-            col(Port.device_owner) == ROUTER_INTERFACE, col(Port.network_id).in_(edge)
-        )
-        next_ones = select(Port.network_id).where(
-            col(Port.device_owner) == ROUTER_INTERFACE, col(Port.device_id).in_(routers)
-        )
-        edge = set(session.execute(next_ones).scalars()) - found
-        found |= edge
-    return found
 
 
 def touch(
@@ -57,60 +27,67 @@ def touch(
 
     Call it after what is added and before what is taken away, in the same transaction: which hosts are reached is read
     from the database as it is. What is in `pending` becomes ACTIVE when those hosts have confirmed. Answers the hosts.
+    Raises Conflict when a host needs an address of its own on an external network that has none left.
     """
-    reached = set(hosts) | hosts_reaching(session, networks) | _with_groups(session, groups)
+    networks = set(networks)
+    if networks:
+        gateways.provide(session, networks)
+    reached = set(hosts) | hosts_reaching(session, networks) | with_groups(session, groups)
     if not reached:
         settle(session, pending)
         return reached
-    at = now(session)
-    known = set(
-        session.execute(select(HostNetworking.host_id).where(col(HostNetworking.host_id).in_(reached))).scalars()
-    )
-    session.execute(
-        update(HostNetworking)
-        .where(col(HostNetworking.host_id).in_(known))
-        .values(generation=col(HostNetworking.generation) + 1, changed_at=at)
-    )
-    if fresh := sorted(reached - known):
-        rows = [{"host_id": host, "generation": 1, "applied": 0, "digest": "", "changed_at": at} for host in fresh]
-        session.execute(insert(HostNetworking), rows)
-    _note_pending(session, reached, sorted(set(pending)))
-    session.info["enqueued"] = True  # the engine is rung when this commits
+    generations = grow(session, reached)
+    _note_pending(session, generations, sorted(set(pending)))
     return reached
 
 
-def _note_pending(session: Session, hosts: set[str], objects: list[str]) -> None:
+def touch_host(session: Session, host_id: str) -> set[str]:
+    """How others reach this host changes, or what it has itself: it is told, and all that share networks with it."""
+    return touch(session, networks=on_host(session, host_id), hosts=[host_id])
+
+
+def grow(session: Session, hosts: Iterable[str], *, digest: bool = True) -> dict[str, int]:
+    """One more generation for each of these hosts: answers them. Without `digest` what they confirmed is forgotten, so
+    that even the same document is sent again."""
+    wanted, at = set(hosts), now(session)
+    values = {"generation": col(HostNetworking.generation) + 1, "changed_at": at} | ({} if digest else {"digest": ""})
+    grown = session.execute(
+        update(HostNetworking)
+        .where(col(HostNetworking.host_id).in_(wanted))
+        .values(values)
+        .returning(col(HostNetworking.host_id), col(HostNetworking.generation))
+        .execution_options(synchronize_session=False)
+    )
+    generations = {row[0]: row[1] for row in grown.all()}
+    if fresh := sorted(wanted - generations.keys()):
+        rows = [{"host_id": host, "generation": 1, "applied": 0, "digest": "", "changed_at": at} for host in fresh]
+        session.execute(insert(HostNetworking), rows)
+        generations |= dict.fromkeys(fresh, 1)
+    session.info["enqueued"] = True  # the engine is rung when this commits
+    return generations
+
+
+def forget(session: Session, host_id: str) -> None:
+    """The host is not of this cloud any more: nobody waits for it, and its addresses are free."""
+    waiting = select(NetworkingPending.object_id).where(col(NetworkingPending.host_id) == host_id)
+    objects = set(session.execute(waiting).scalars())
+    for table, column in ((NetworkingPending, NetworkingPending.host_id), (HostNetworking, HostNetworking.host_id)):
+        session.execute(delete(table).where(col(column) == host_id))
+    gateways.drop(session, host_id)
+    settle(session, objects)
+
+
+def _note_pending(session: Session, generations: Mapping[str, int], objects: list[str]) -> None:
     if not objects:
         return
-    generations = session.execute(
-        select(HostNetworking.host_id, HostNetworking.generation).where(col(HostNetworking.host_id).in_(hosts))
-    ).all()
-    for uuid in objects:
-        for host_id, generation in generations:
-            session.merge(NetworkingPending(object_id=uuid, host_id=host_id, generation=generation))
-    session.flush()
-
-
-def _with_ports(session: Session, networks: set[str]) -> set[str]:
-    if not networks:
-        return set()
-    bound = select(Port.host_id).where(
-        col(Port.network_id).in_(networks),
-        col(Port.host_id).is_not(None),
-        col(Port.device_owner).startswith("compute:"),
+    session.execute(
+        delete(NetworkingPending)
+        .where(col(NetworkingPending.object_id).in_(objects), col(NetworkingPending.host_id).in_(generations))
+        .execution_options(synchronize_session=False)
     )
-    return {host for host in session.execute(bound.distinct()).scalars() if host}
-
-
-def _with_groups(session: Session, groups: Iterable[str]) -> set[str]:
-    """Hosts with ports in these groups, or in groups whose rules name these as the other side."""
-    named = set(groups)
-    if not named:
-        return set()
-    naming = select(SecurityGroupRule.security_group_id).where(col(SecurityGroupRule.remote_group_id).in_(named))
-    bound = select(Port.host_id).where(
-        col(Port.id) == col(PortSecurityGroup.port_id),
-        col(Port.host_id).is_not(None),
-        or_(col(PortSecurityGroup.security_group_id).in_(named), col(PortSecurityGroup.security_group_id).in_(naming)),
-    )
-    return {host for host in session.execute(bound.distinct()).scalars() if host}
+    rows = [
+        {"object_id": uuid, "host_id": host_id, "generation": generation}
+        for uuid in objects
+        for host_id, generation in sorted(generations.items())
+    ]
+    session.execute(insert(NetworkingPending), rows)

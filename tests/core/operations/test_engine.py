@@ -135,7 +135,7 @@ async def test_too_many_transient_errors_block_with_their_reason(world: World) -
 async def test_tries_are_counted_per_step(world: World) -> None:
     async with running(world) as rig:
         host = rig.hosts["h1"].fake
-        host.fail_next("bridge", broken(ErrorCode.LIBVIRT_DOWN), times=MAX_ATTEMPTS - 1)
+        host.fail_next("links", broken(ErrorCode.LIBVIRT_DOWN), times=MAX_ATTEMPTS - 1)
         host.fail_next("start", broken(ErrorCode.LIBVIRT_DOWN), times=MAX_ATTEMPTS - 1)
         assert (await rig.ended(world.create().operations[0])).state == "succeeded"
 
@@ -274,7 +274,7 @@ async def test_cancel_before_it_began(world: World) -> None:
     await rig.stop()
 
 
-@pytest.mark.parametrize("step", ["carry", "bridge", "disks", "start"])
+@pytest.mark.parametrize("step", ["carry", "links", "disks", "start"])
 async def test_delete_while_building(world: World, step: str) -> None:
     async with running(world) as rig:
         host = rig.hosts["h1"]
