@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.lab import cpio
+from tests.lab import cpio, debs
 from tests.lab.hosts import REPOSITORY
 
 CACHE: Final = REPOSITORY / ".lab" / "cache"
@@ -117,34 +117,17 @@ def kernel_package(cache: Path) -> Path:
     target = cache / "kernel"
     if target.exists():
         return target
-    names = _find_kernel()
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        # apt downloads as its own user, which may not write into a private directory.
-        done = subprocess.run(
-            ["apt-get", "download", "-q", *names], cwd=scratch, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise GuestError(f"apt-get download {' '.join(names)}: {done.stderr.strip()}")
-        try:
-            Path(scratch).rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-        else:
-            Path(scratch).mkdir()  # for the context manager to remove
-    return target
+    try:
+        return debs.fetch(_find_kernel(), target)
+    except debs.DownloadError as bad:
+        raise GuestError(str(bad)) from bad
 
 
 def _find_kernel() -> list[str]:
     for meta in KERNELS:
-        shown = subprocess.run(
-            ["apt-cache", "depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks",
-             "--no-replaces", "--no-enhances", meta],
-            capture_output=True, text=True, check=False,
-        ).stdout  # fmt: skip
-        found = re.findall(r"^(linux-(?:image|modules)-\d\S+)$", shown, re.MULTILINE)
+        found = debs.needs(meta, r"linux-(?:image|modules)-\d\S+")
         if found:
-            return sorted(set(found))
+            return found
     raise GuestError(f"none of {', '.join(KERNELS)} is known to apt: run apt-get update")
 
 
