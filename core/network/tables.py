@@ -96,10 +96,12 @@ class Subnet(SQLModel, table=True):
 
 
 class Port(SQLModel, table=True):
+    __table_args__ = (Index("port_on_network", "network_id", "device_owner", "host_id"),)
+
     id: str = Field(primary_key=True)
     name: str = ""
     project_id: str = Field(index=True)
-    network_id: str = Field(foreign_key="network.id", index=True)
+    network_id: str = Field(foreign_key="network.id")
     mac: str = Field(unique=True)
     status: str = "DOWN"
     """DOWN until wired, ACTIVE, DOWN again when unbound."""

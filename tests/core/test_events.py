@@ -37,7 +37,7 @@ MUTATIONS: list[tuple[str, Do]] = [
     ("image.kill", lambda s, c: images.kill(s, c, "saving", error="bad")),
     ("image.set", lambda s, c: images.update(s, c, "tiny", name="small")),
     ("image.delete", lambda s, c: images.delete(s, c, "tiny")),
-    ("network.create", lambda s, c: networks.create(s, c, name="new")),
+    ("network.create", lambda s, c: networks.create(s, c, world.config, name="new")),
     ("network.delete", lambda s, c: networks.delete(s, c, "bare")),
     (
         "subnet.create",

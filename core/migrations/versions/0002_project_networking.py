@@ -224,6 +224,8 @@ def _new_columns() -> None:
 
 
 def _new_indexes() -> None:
+    op.drop_index("ix_port_network_id", "port")
+    op.create_index("port_on_network", "port", ["network_id", "device_owner", "host_id"])
     op.drop_index("ix_fixed_ip_subnet_id", "fixed_ip")
     op.create_index("fixed_ip_in_order", "fixed_ip", ["subnet_id", "number"])
     op.create_index(

@@ -161,15 +161,22 @@ def addresses(session: Session, port_id: str) -> list[str]:
 # ---------------------------------------------------------------------------- to a host and away
 
 
-def touch(session: Session, ports: Sequence[Port], *, pending: Iterable[str] = ()) -> None:
-    """Something about these ports is new, or is about to go: whoever carries their networks or groups is told."""
-    groups = select(PortSecurityGroup.security_group_id).where(
-        col(PortSecurityGroup.port_id).in_([port.id for port in ports])
-    )
+def touch(
+    session: Session, ports: Sequence[Port], *, groups: Sequence[str] | None = None, pending: Iterable[str] = ()
+) -> None:
+    """Something about these ports is new, or is about to go: whoever carries their networks or groups is told.
+
+    `groups` spares looking up which these are.
+    """
+    if groups is None:
+        query = select(PortSecurityGroup.security_group_id).where(
+            col(PortSecurityGroup.port_id).in_([port.id for port in ports])
+        )
+        groups = session.execute(query.distinct()).scalars().all()
     fabric.touch(
         session,
         networks={port.network_id for port in ports},
-        groups=session.execute(groups.distinct()).scalars().all(),
+        groups=groups,
         hosts={port.host_id for port in ports if port.host_id},
         pending=pending,
     )

@@ -113,7 +113,7 @@ def add(
         description=description,
         **values,
     )
-    plugging.touch(session, [port])
+    plugging.touch(session, [port], groups=groups)
     after = {"network_id": where.id, "mac": port.mac, "fixed_ips": [ip for _, ip in fixed], "security_groups": groups}
     record(session, ctx, port, kind="port", action="create", after=after)
     return port
