@@ -140,6 +140,8 @@ def _root_lost(spec: InstanceSpec, seen: GuestSeen) -> bool:
 
 
 def _power(spec: InstanceSpec, seen: GuestSeen) -> tuple[str, ...]:
+    if spec.keep_power:
+        return ()
     power = seen.domain.power if seen.domain else PowerState.SHUTDOWN
     steps = TOWARDS.get((spec.want, power), ())
     if spec.want is Want.STOPPED and spec.hard and steps:

@@ -34,7 +34,7 @@ from hostd.spec import (
     PowerState,
     Want,
 )
-from tests.hostd.specs import UUID, drive, instance, nic
+from tests.hostd.specs import UUID, instance, metadata, nic
 from tests.lab.guest import GuestImage
 from tests.lab.hosts import REPOSITORY, LabHost
 
@@ -128,7 +128,8 @@ def desk(lab_hosts: tuple[LabHost, LabHost], guest_image: GuestImage) -> Iterato
             kernel=_carried(state, guest_image, "kernel", DiskFormat.AKI),
             ramdisk=_carried(state, guest_image, "ramdisk", DiskFormat.ARI),
             cmdline=guest_image.cmdline,
-            config_drive=drive(user_data=base64.b64encode(b"user-data-was-read\n").decode()),
+            config_drive=True,
+            metadata=metadata(user_data=base64.b64encode(b"user-data-was-read\n").decode()),
             ephemeral_gb=1,
             swap_mb=64,
             os_type="linux",

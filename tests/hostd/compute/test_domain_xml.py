@@ -30,7 +30,7 @@ from hostd.compute.domain_xml import (
     tap_name,
 )
 from hostd.spec import Accel, InstanceSpec, load
-from tests.hostd.specs import UUID, drive, image, instance, nic
+from tests.hostd.specs import UUID, image, instance, metadata, nic
 
 GOLDENS = Path(__file__).parents[2] / "golden" / "domain"
 HARDWARE = Hardware(accel=Accel(mode="tcg", reason="tcg (no /dev/kvm)"), type="pc-q35-7.2", cache="none")
@@ -77,11 +77,11 @@ def test_the_digest_changes_with_the_definition_and_with_nothing_else() -> None:
     first = render(instance(), HARDWARE, PLACES)
     assert digest_of(first) == digest_of(render(instance(), HARDWARE, PLACES))
     assert digest_of(first) != digest_of(render(instance(ram_mb=256), HARDWARE, PLACES))
-    assert digest_of(first) == digest_of(render(instance(config_drive=None, stop_timeout=1), HARDWARE, PLACES))
+    assert digest_of(first) == digest_of(render(instance(metadata=metadata(), stop_timeout=1), HARDWARE, PLACES))
 
 
 def test_quarantine_marks_a_domain_and_lifting_it_changes_nothing_else() -> None:
-    before = render(instance(config_drive=drive(), nics=(nic(),)), HARDWARE, PLACES)
+    before = render(instance(config_drive=True, metadata=metadata(), nics=(nic(),)), HARDWARE, PLACES)
     marked = quarantined(before)
     assert read_metadata(ET.fromstring(marked).find(OURS))["quarantined"] == "yes"
     assert ET.fromstring(marked).findtext("title") == QUARANTINE_TITLE

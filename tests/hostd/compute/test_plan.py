@@ -15,7 +15,7 @@ from hostd.drivers import Step
 from hostd.spec import Accel, HostError, InstanceSpec, PowerState, Want
 from hostd.storage import config_drive
 from hostd.storage.instances import CONFIG, EPHEMERAL, ROOT, SEED
-from tests.hostd.specs import UUID, drive, image, instance
+from tests.hostd.specs import UUID, image, instance, metadata
 
 TCG = Accel(mode="tcg", reason="tcg (no /dev/kvm)")
 PLACES = Places(directory=Path("/state") / UUID, console_socket=Path("/run/console.sock"))
@@ -39,12 +39,12 @@ def there(spec: InstanceSpec, power: PowerState, **domain: Any) -> GuestSeen:
         "metadata": {"uuid": UUID, "machine": "pc-q35-7.2", "digest": digest_of(render(spec, hardware, PLACES))},
     }
     files = {ROOT} | ({CONFIG, SEED} if spec.config_drive else set())
-    drive_ = spec.config_drive
+    told = spec.metadata if spec.config_drive else None
     return attrs.evolve(
         NOTHING,
         domain=Domain(**{**facts, **domain}),
         files=frozenset(files),
-        config=config_drive.digest(config_drive.contents(spec, drive_)) if drive_ else None,
+        config=config_drive.digest(config_drive.contents(spec, told)) if told else None,
     )
 
 
@@ -99,6 +99,19 @@ def test_power(want: Want, power: PowerState | None, hard: bool, steps: tuple[st
     assert names(plan(spec, seen)) == steps
 
 
+@pytest.mark.parametrize("want", [want for want in Want if want is not Want.ABSENT])
+@pytest.mark.parametrize("power", list(PowerState))
+def test_a_spec_that_keeps_the_power_never_touches_it(want: Want, power: PowerState) -> None:
+    spec = instance(want=want, keep_power=True)
+    assert plan(spec, there(spec, power)) == ()
+    assert names(plan(spec, NOTHING)) == MAKE
+
+
+def test_absent_is_absent_whatever_is_kept() -> None:
+    spec = instance(want=Want.ABSENT, keep_power=True)
+    assert names(plan(spec, there(spec, ON))) == ("cut", "undefine", "erase")
+
+
 def test_every_step_is_planned_by_something_and_in_order() -> None:
     planned = {name for steps in TOWARDS.values() for name in steps}
     planned |= {"cut", "undefine", "erase", "disks", "config_drive", "define"}
@@ -145,9 +158,9 @@ def test_another_disk_is_made_beside_the_root_disk() -> None:
 
 
 def test_config_drives_are_written_when_what_they_say_changed() -> None:
-    spec = instance(config_drive=drive())
+    spec = instance(config_drive=True, metadata=metadata())
     assert plan(spec, there(spec, ON)) == ()
-    renamed = instance(config_drive=drive(hostname="other"))
+    renamed = instance(config_drive=True, metadata=metadata(hostname="other"))
     assert names(plan(renamed, there(spec, ON))) == ("config_drive",)
     half = attrs.evolve(there(spec, ON), files=frozenset({ROOT, CONFIG}))
     assert names(plan(spec, half)) == ("config_drive",)

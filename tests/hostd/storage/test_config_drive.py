@@ -12,7 +12,7 @@ import pytest
 
 from hostd.spec import ErrorCode, HostError
 from hostd.storage import config_drive
-from tests.hostd.specs import UUID, drive, instance
+from tests.hostd.specs import UUID, instance, metadata
 
 NETWORK = {
     "links": [
@@ -37,8 +37,7 @@ NETWORK = {
 
 
 def files(**changes: object) -> dict[str, bytes]:
-    wanted = drive(**changes)
-    return config_drive.contents(instance(config_drive=wanted), wanted)
+    return config_drive.contents(instance(), metadata(**changes))
 
 
 def test_openstack_layout() -> None:
@@ -50,6 +49,7 @@ def test_openstack_layout() -> None:
         assert meta["keys"] == [{"name": "mine", "type": "ssh", "data": "ssh-ed25519 AAAAC3Nza me@home"}]
         assert made[f"openstack/{version}/user_data"] == b"#cloud-config\n"
         assert json.loads(made[f"openstack/{version}/network_data.json"]) == {}
+        assert made[f"openstack/{version}/vendor_data.json"] == made[f"openstack/{version}/vendor_data2.json"] == b"{}"
         for file, content in zip(meta["files"], (b"a", b"hi"), strict=True):
             assert made["openstack" + file["content_path"]] == content
         assert [file["path"] for file in meta["files"]] == ["/a", "/etc/motd"]
