@@ -7,14 +7,15 @@ from sqlmodel import Session, col
 from core.config import Config
 from core.context import Context
 from core.errors import Invalid
-from core.network import subnets
+from core.network import auto, subnets
 from core.network.networks.verbs import create
 from core.network.tables import Network
 from core.sql import select
 
 
 def default_for(session: Session, ctx: Context, config: Config) -> Network:
-    """The project's only network, or the one called `default`, which is made when it has none.
+    """The project's only network, or the one called `default`, which is made when it has none: behind a router to the
+    default external network, where there is one.
 
     Raises Invalid when the project has several and none is called `default`.
     """
@@ -29,15 +30,16 @@ def default_for(session: Session, ctx: Context, config: Config) -> Network:
     if len(usable) == 1:
         return usable[0]
     for network in usable:
-        if network.name == "default":
+        if network.name == auto.DEFAULT:
             return network
     if usable:
         raise Invalid(
             f"project {ctx.project_name} has {len(usable)} networks",
             hint=f"Choose with --network: {', '.join(network.name for network in usable[:5])}.",
         )
-    network = create(session, ctx, config, name="default")
-    subnets.create(
-        session, ctx, name="default", network=network.id, project_id=network.project_id, cidr=config.network_cidr
+    network = create(session, ctx, config, name=auto.DEFAULT)
+    subnet = subnets.create(
+        session, ctx, name=auto.DEFAULT, network=network.id, project_id=network.project_id, cidr=config.network_cidr
     )
+    auto.lead_out(session, ctx, subnet)
     return network
