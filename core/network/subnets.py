@@ -12,10 +12,10 @@ from sqlmodel import Session, col
 
 from core import names
 from core.context import Context
-from core.errors import Conflict, Invalid, NotFound
+from core.errors import Conflict, Invalid
 from core.identity import quotas
 from core.identity.policy import authorize
-from core.network import addresses, fabric, networks, ports
+from core.network import addresses, fabric, finding, networks, ports
 from core.network.addresses import Address, Block, derived, inside, of_network, pick
 from core.network.audit import change, record
 from core.network.tables import DHCP, ROUTER_INTERFACE, FixedIP, Network, Port, Subnet
@@ -38,23 +38,16 @@ _TRANSIT: Final = ipaddress.IPv4Network("100.64.0.0/10")
 
 
 def find(session: Session, ctx: Context, id_or_name: str) -> Subnet:
-    """By id, or a name unique among the subnets of networks the caller sees; its own project's win.
+    """By id, or a name unique among the subnets of networks its project may use; its own win.
 
     Raises NotFound, Invalid.
     """
     authorize(ctx, "network:list")
-    query = (
-        select(Subnet)
-        .join(Network, col(Network.id) == col(Subnet.network_id))
-        .where((col(Subnet.id) == id_or_name) | (col(Subnet.name) == id_or_name), networks.visible(ctx))
+    named, seen = (
+        col(Subnet.network_id).in_(select(Network.id).where(networks_))
+        for networks_ in (networks.reachable(ctx.project_id), networks.visible(ctx))
     )
-    rows = session.execute(query).scalars().all()
-    own = [row for row in rows if row.project_id == ctx.project_id] or list(rows)
-    if not own:
-        raise NotFound(f"no subnet {id_or_name!r}", hint="skydeck subnet list shows them.")
-    if len(own) > 1:
-        raise Invalid(f"{len(own)} subnets are named {id_or_name!r}", hint="Use the id.")
-    return own[0]
+    return finding.find(session, ctx, Subnet, id_or_name, noun="subnet", named=named, seen=seen)
 
 
 def _owned(session: Session, ctx: Context, id_or_name: str) -> tuple[Subnet, Network]:

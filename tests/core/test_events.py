@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlmodel import Session
 
 from core.compute import flavors, keypairs
 from core.compute.instances import verbs
+from core.config import Config
 from core.context import Context
 from core.events import Event
 from core.hosts import aggregates, hosts
@@ -21,6 +23,8 @@ from tests.core.compute.test_keypairs import ED
 from tests.core.world import World
 
 Do = Callable[[Session, Context], Any]
+
+CONFIG = Config(home=Path("/nonexistent"), database_url="sqlite:///nonexistent")
 
 MUTATIONS: list[tuple[str, Do]] = [
     ("project.create", lambda s, c: projects.create(s, c, name="new")),
@@ -37,7 +41,7 @@ MUTATIONS: list[tuple[str, Do]] = [
     ("image.kill", lambda s, c: images.kill(s, c, "saving", error="bad")),
     ("image.set", lambda s, c: images.update(s, c, "tiny", name="small")),
     ("image.delete", lambda s, c: images.delete(s, c, "tiny")),
-    ("network.create", lambda s, c: networks.create(s, c, world.config, name="new")),
+    ("network.create", lambda s, c: networks.create(s, c, CONFIG, name="new")),
     ("network.delete", lambda s, c: networks.delete(s, c, "bare")),
     (
         "subnet.create",
@@ -71,8 +75,8 @@ def full(world: World) -> World:
     world.host("spare")
     with world.store.write() as session:
         keypairs.create(session, world.admin, name="k", public_key=f"ssh-ed25519 {ED}")
-        networks.create(session, world.admin, name="bare")
-        other = networks.create(session, world.admin, name="other")
+        networks.create(session, world.admin, world.config, name="bare")
+        other = networks.create(session, world.admin, world.config, name="other")
         subnets.create(
             session, world.admin, name="unused", network=other.id, project_id=other.project_id, cidr="10.8.0.0/24"
         )
@@ -129,7 +133,7 @@ def test_ids_grow_and_are_never_used_again(full: World) -> None:
     with full.store.write() as session:
         session.delete(session.get(Event, last))
     with full.store.write() as session:
-        networks.create(session, full.admin, name="n")
+        networks.create(session, full.admin, full.config, name="n")
     assert max(event.id for event in full.events()) > last
 
 
@@ -142,7 +146,7 @@ def test_a_project_that_once_owned_things_can_go(full: World) -> None:
         images.delete(session, full.admin, image.id)
         from core.network import ports
 
-        ports.delete_of_device(session, mine.id)
+        ports.release(session, mine.id)
         networks.delete(session, me, "default")
         projects.delete(session, full.admin, "brief")
     with full.store.write() as session, pytest.raises(Exception, match="no project"):

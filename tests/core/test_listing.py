@@ -39,7 +39,7 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def _fill(world: World) -> World:
     for name in ("lan", "dmz"):
         with world.store.write() as session:
-            made = networks.create(session, world.admin, name=name)
+            made = networks.create(session, world.admin, world.config, name=name)
             subnets.create(
                 session, world.admin, name=name, network=made.id, project_id=made.project_id, cidr="10.1.0.0/24"
             )

@@ -11,9 +11,10 @@ from typing import Any
 from sqlmodel import Session, col
 
 from core.context import Context
-from core.errors import Conflict, Forbidden, Invalid, NotFound
+from core.errors import Conflict, Forbidden, NotFound
 from core.identity.policy import authorize
 from core.identity.projects import Project
+from core.network import finding
 from core.network.tables import FloatingIP, Network, Port, RbacPolicy, Router
 from core.sql import select
 from core.store import clock_of, now
@@ -39,16 +40,11 @@ def visible(ctx: Context) -> Any:
 
 
 def find(session: Session, ctx: Context, id_or_name: str) -> Network:
-    """By id, or a name unique among those the caller sees; its own project's win. Raises NotFound, Invalid."""
+    """By id, or a name unique among those its project may use; its own win. Raises NotFound, Invalid."""
     authorize(ctx, "network:list")
-    wanted = (col(Network.id) == id_or_name) | (col(Network.name) == id_or_name)
-    rows = session.execute(select(Network).where(wanted, visible(ctx))).scalars().all()
-    own = [row for row in rows if row.project_id == ctx.project_id] or list(rows)
-    if not own:
-        raise NotFound(f"no network {id_or_name!r}", hint="skydeck network list shows them.")
-    if len(own) > 1:
-        raise Invalid(f"{len(own)} networks are named {id_or_name!r}", hint="Use the id.")
-    return own[0]
+    return finding.find(
+        session, ctx, Network, id_or_name, noun="network", named=reachable(ctx.project_id), seen=visible(ctx)
+    )
 
 
 def owned(session: Session, ctx: Context, id_or_name: str) -> Network:

@@ -39,10 +39,11 @@ def create(
 ) -> Port:
     """A port with the addresses in `fixed` (subnet id and IP), in security groups given by id.
 
-    A guest's or a user's port is in its project's default group when `groups` is None and port security on. `values`
-    are other fields of the row. Quotas, touching hosts and telling the audit trail are the caller's. Raises Conflict
-    for a MAC or an address that is taken.
+    A guest's or a user's port is in its project's default group when `groups` is None and port security on; what is
+    made as a guest's goes with the guest. `values` are other fields of the row. Quotas, touching hosts and telling the
+    audit trail are the caller's. Raises Conflict for a MAC or an address that is taken.
     """
+    values.setdefault("made_for_device", owner.startswith(GUEST))
     port = Port(
         id=clock_of(session).uuid(),
         name=name,
@@ -99,7 +100,6 @@ def plug(
         mac=mac,
         groups=groups if network.port_security_enabled else (),
         port_security_enabled=network.port_security_enabled,
-        made_for_device=True,
     )
 
 

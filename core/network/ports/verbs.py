@@ -10,10 +10,10 @@ from sqlmodel import Session, col
 
 from core import names
 from core.context import Context
-from core.errors import Conflict, Forbidden, Invalid, NotFound
+from core.errors import Conflict, Forbidden, Invalid
 from core.identity import quotas
 from core.identity.policy import authorize
-from core.network import addresses, networks
+from core.network import addresses, finding, networks
 from core.network.addresses import Asked
 from core.network.audit import change, record
 from core.network.ports import checks, plugging
@@ -45,18 +45,9 @@ Pairs = Sequence[tuple[str, str | None]]
 
 
 def find(session: Session, ctx: Context, id_or_name: str) -> Port:
-    """By id, or a name unique in the project; an admin's own project wins. Raises NotFound, Invalid."""
+    """By id, or a name unique in the project. Raises NotFound, Invalid."""
     authorize(ctx, "network:list")
-    query = select(Port).where((col(Port.id) == id_or_name) | (col(Port.name) == id_or_name))
-    if not ctx.is_admin:
-        query = query.where(col(Port.project_id) == ctx.project_id)
-    rows = session.execute(query).scalars().all() if id_or_name else []
-    own = [row for row in rows if row.project_id == ctx.project_id] or list(rows)
-    if not own:
-        raise NotFound(f"no port {id_or_name!r}", hint="skydeck port list shows them.")
-    if len(own) > 1:
-        raise Invalid(f"{len(own)} ports are named {id_or_name!r}", hint="Use the id.")
-    return own[0]
+    return finding.find(session, ctx, Port, id_or_name, noun="port")
 
 
 def add(

@@ -14,7 +14,7 @@ from core.context import Context
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
-from core.network import fabric, usage  # noqa: F401 - usage tells the quotas how groups are counted
+from core.network import fabric, finding, usage  # noqa: F401 - usage tells the quotas how groups are counted
 from core.network.audit import change, record
 from core.network.tables import PortSecurityGroup, SecurityGroup, SecurityGroupRule
 from core.sql import select
@@ -26,19 +26,9 @@ ETHERTYPES: Final = ("IPv4", "IPv6")
 
 
 def find(session: Session, ctx: Context, id_or_name: str) -> SecurityGroup:
-    """By id, or a name unique in the project; an admin's own project wins. Raises NotFound, Invalid."""
+    """By id, or a name unique in the project. Raises NotFound, Invalid."""
     authorize(ctx, "security_group:list")
-    wanted = (col(SecurityGroup.id) == id_or_name) | (col(SecurityGroup.name) == id_or_name)
-    query = select(SecurityGroup).where(wanted)
-    if not ctx.is_admin:
-        query = query.where(col(SecurityGroup.project_id) == ctx.project_id)
-    rows = session.execute(query).scalars().all()
-    own = [row for row in rows if row.project_id == ctx.project_id] or list(rows)
-    if not own:
-        raise NotFound(f"no security group {id_or_name!r}", hint="skydeck security group list shows them.")
-    if len(own) > 1:
-        raise Invalid(f"{len(own)} security groups are named {id_or_name!r}", hint="Use the id.")
-    return own[0]
+    return finding.find(session, ctx, SecurityGroup, id_or_name, noun="security group")
 
 
 def find_to_change(session: Session, ctx: Context, id_or_name: str) -> SecurityGroup:

@@ -30,7 +30,7 @@ def _room(world: World) -> None:
 
 def network(world: World, name: str, cidr: str, **fields: Any) -> None:
     with world.store.write() as session:
-        made = networks.create(session, world.admin, name=name)
+        made = networks.create(session, world.admin, world.config, name=name)
         subnets.create(
             session, world.admin, name=name, network=made.id, project_id=made.project_id, cidr=cidr, **fields
         )
@@ -211,7 +211,7 @@ def test_none_is_no_network(world: World) -> None:
 
 def test_a_network_without_a_subnet(world: World) -> None:
     with world.store.write() as session:
-        networks.create(session, world.admin, name="bare")
+        networks.create(session, world.admin, world.config, name="bare")
     with pytest.raises(Invalid, match="network bare has no subnet"):
         world.create(networks=("bare",))
 

@@ -40,6 +40,9 @@ ADMINS = [
     "aggregate:manage",
     "finding:list",
     "finding:act",
+    "network:provider",
+    "network:external",
+    "network:share_all",
     "network:repair",
     "all_projects",
 ]
