@@ -9,7 +9,7 @@ from core.network.fabric.document import document, vtep
 from core.network.fabric.gateways import needed as gateways_needed
 from core.network.fabric.publishing import Publisher, renew
 from core.network.fabric.reach import behind, hosts_reaching, joined
-from core.network.fabric.settling import Waiting, host_gone, pending, pending_on, settle
+from core.network.fabric.settling import Waiting, host_gone, pending, pending_on, settle, unplugged
 from core.network.fabric.table import HostNetworking, NetworkingPending
 from core.network.fabric.touching import forget, grow, touch, touch_host
 
@@ -32,5 +32,6 @@ __all__ = (
     "settle",
     "touch",
     "touch_host",
+    "unplugged",
     "vtep",
 )

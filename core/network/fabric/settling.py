@@ -98,6 +98,13 @@ def settle(session: Session, objects: Iterable[str]) -> None:
         session.execute(update(table).where(*which, col(table.status) != "ACTIVE").values(status="ACTIVE"))
 
 
+def unplugged(session: Session, ports: Iterable[str]) -> None:
+    """These ports are on no host now: nobody is waited for, and what floats on them is DOWN."""
+    ids = set(ports)
+    session.execute(delete(NetworkingPending).where(col(NetworkingPending.object_id).in_(ids)))
+    session.execute(update(FloatingIP).where(col(FloatingIP.port_id).in_(ids)).values(status="DOWN"))
+
+
 def pending_on(session: Session, object_id: str) -> list[str]:
     """Names of the hosts that have not confirmed this object yet."""
     return [waiting.host for waiting in pending(session, object_id)]

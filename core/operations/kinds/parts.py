@@ -11,6 +11,7 @@ from core.compute.instances import states, wire
 from core.compute.instances.table import Instance
 from core.hosts.hosts import Host
 from core.network import fabric, ports
+from core.network.ports import plugging
 from core.operations.work import Work
 from core.sql import select
 from core.store import now
@@ -60,12 +61,16 @@ def _share(work: Work, before: int, total: int) -> Callable[[int], None]:
 
 
 def unbind(session: Session, instance_id: str) -> None:
-    """The instance's ports are on no host any more, and the hosts that knew them there are told."""
-    mine = ports.of_device(session, instance_id)
-    fabric.touch(session, networks={port.network_id for port in mine if port.host_id})
+    """The instance's ports are on no host any more, and the hosts that knew them there are told. Floating IPs stay on
+    them, and are DOWN until they are on a host again."""
+    mine = [port for port in ports.of_device(session, instance_id) if port.host_id]
+    if not mine:
+        return
+    plugging.touch(session, mine)
     for port in mine:
         port.host_id, port.status = None, "DOWN"
     session.flush()
+    fabric.unplugged(session, [port.id for port in mine])
 
 
 async def unplug(work: Work) -> None:
