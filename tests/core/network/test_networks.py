@@ -1,119 +1,255 @@
-"""Networks and subnets: what is refused, which addresses are given, and what a host is told."""
+"""Networks: their segments, who may use them, what may change, and what keeps them."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from core.errors import Conflict, Invalid, NotFound, SkydeckError
-from core.network import networks, ports, subnets
-from core.network.tables import Port, Subnet
+from core.errors import Conflict, Forbidden, Invalid, NotFound, QuotaExceeded, SkydeckError
+from core.network import networks, ports, rbac, subnets
+from core.network.tables import FixedIP, Port, RbacPolicy, Subnet
 from core.sql import select
-from tests.core.world import World
+from tests.core.network.land import Land
 
 
-def subnet(world: World, **fields: Any) -> Subnet:
-    with world.store.write() as session:
-        made = networks.create(session, world.admin, name=fields.pop("network", "lan"))
-        return subnets.create(
-            session, world.admin, **{"name": "s", "network": made.id, "project_id": made.project_id} | fields
-        )
+def configure(land: Land, **settings: Any) -> None:
+    land.world.config = dataclasses.replace(land.world.config, **settings)
+
+
+def test_defaults(land: Land) -> None:
+    made = land.network()
+    assert (made.network_type, made.physical_network, made.segmentation_id, made.mtu) == ("vxlan", "", 1001, 1450)
+    assert (made.status, made.shared, made.external, made.port_security_enabled) == ("ACTIVE", False, False, True)
+    (event,) = land.world.events("network.create")
+    assert event.after == {
+        "network_type": "vxlan", "segmentation_id": 1001, "mtu": 1450, "shared": False, "external": False,
+    }  # fmt: skip
+
+
+def test_segments_are_the_lowest_free_ones(land: Land) -> None:
+    configure(land, vni_ranges="5:6,9:9", network_vlan_ranges="ext:100:101, other:7:7")
+    assert [land.network(str(number)).segmentation_id for number in range(3)] == [5, 6, 9]
+    with pytest.raises(Conflict, match="every vxlan segment that is set aside is taken"):
+        land.network("more")
+    land.do(networks.delete, "1")
+    assert land.network("again").segmentation_id == 6
+    vlan = {"network_type": "vlan", "physical_network": "ext"}
+    assert [land.network(f"v{number}", **vlan).segmentation_id for number in range(2)] == [100, 101]
+    with pytest.raises(Conflict, match="every vlan segment that is set aside for ext is taken"):
+        land.network("more", **vlan)
+    assert land.network("w", network_type="vlan", physical_network="other").segmentation_id == 7
+
+
+def test_segments_as_an_admin_says(land: Land) -> None:
+    assert land.network("a", segmentation_id=77).segmentation_id == 77
+    vlan = land.network("b", network_type="vlan", physical_network="ext", segmentation_id=77)
+    assert (vlan.segmentation_id, vlan.mtu) == (77, 1500)
+    flat = land.network("c", network_type="flat", physical_network="ext")
+    assert (flat.segmentation_id, flat.mtu) == (None, 1500)
+    configure(land, underlay_mtu=9000)
+    assert land.network("d").mtu == 8950
+    for taken in (
+        {"segmentation_id": 77},
+        {"network_type": "vlan", "physical_network": "ext", "segmentation_id": 77},
+        {"network_type": "flat", "physical_network": "ext"},
+    ):
+        with pytest.raises(Conflict, match="is taken by another"):
+            land.network("e", **taken)
 
 
 REFUSED: list[tuple[dict[str, Any], type[SkydeckError], str]] = [
-    ({"cidr": "10.0.0.0"}, Invalid, "a subnet cannot be a /32"),
-    ({"cidr": "10.0.0.1/24"}, Invalid, "has host bits set"),
-    ({"cidr": "lan"}, Invalid, "'lan' is not a subnet"),
-    ({"cidr": "10.0.0.0/30"}, Invalid, "a subnet cannot be a /30"),
-    ({"cidr": "10.0.0.0/8"}, Invalid, "a subnet cannot be a /8"),
-    ({"cidr": "fd00::/64"}, Invalid, "only IPv4"),
-    ({"cidr": "224.0.0.0/24"}, Invalid, "cannot be used for guests"),
-    ({"cidr": "127.0.0.0/24"}, Invalid, "cannot be used for guests"),
-    ({"cidr": "169.254.0.0/24"}, Invalid, "cannot be used for guests"),
-    ({"cidr": "10.0.0.0/24", "gateway": "10.0.1.1"}, Invalid, "gateway 10.0.1.1 is not a usable address"),
-    ({"cidr": "10.0.0.0/24", "gateway": "10.0.0.255"}, Invalid, "is not a usable address"),
-    ({"cidr": "10.0.0.0/24", "gateway": "x"}, Invalid, "gateway 'x' is not an IPv4 address"),
-    ({"cidr": "10.0.0.0/24", "dns": ("x",)}, Invalid, "DNS server 'x'"),
-    ({"cidr": "10.0.0.0/24", "pools": (("10.0.0.9", "10.0.0.5"),)}, Invalid, "is backwards"),
-    ({"cidr": "10.0.0.0/24", "pools": (("10.0.0.9", "10.0.1.5"),)}, Invalid, "pool 10.0.1.5 is not a usable"),
-    ({"cidr": "10.0.0.0/24", "name": " "}, Invalid, "needs a name"),
+    ({"name": " "}, Invalid, "needs a name"),
+    ({"mtu": 67}, Invalid, "an MTU cannot be 67"),
+    ({"mtu": 1451}, Invalid, "an MTU cannot be 1451"),
+    ({"mtu": 1501, "network_type": "flat", "physical_network": "ext"}, Invalid, "an MTU cannot be 1501"),
+    ({"network_type": "gre"}, Invalid, "'gre' is not a network type"),
+    ({"network_type": "vlan"}, Invalid, "a vlan network needs a physical network"),
+    ({"network_type": "flat", "physical_network": "a b"}, Invalid, "needs a physical network, not 'a b'"),
+    ({"physical_network": "ext"}, Invalid, "a vxlan network has no physical network"),
+    ({"network_type": "vlan", "physical_network": "ext"}, Invalid, "no VLAN ids are set aside"),
+    ({"network_type": "vlan", "physical_network": "ext", "segmentation_id": 4095}, Invalid, "cannot have segment"),
+    ({"network_type": "flat", "physical_network": "ext", "segmentation_id": 1}, Invalid, "a flat network has no"),
+    ({"segmentation_id": 0}, Invalid, "cannot have segment 0"),
+    ({"segmentation_id": 1 << 24}, Invalid, "cannot have segment"),
+    ({"default": True}, Invalid, "only an external network can be the default"),
+    ({"dns_domain": "a b"}, Invalid, "'a b' is not a DNS domain"),
+    ({"dns_domain": "-a.example"}, Invalid, "is not a DNS domain"),
 ]
 
 
 @pytest.mark.parametrize(
     ("fields", "error", "says"), REFUSED, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_refused(world: World, fields: dict[str, Any], error: type[SkydeckError], says: str) -> None:
+def test_refused(land: Land, fields: dict[str, Any], error: type[SkydeckError], says: str) -> None:
     with pytest.raises(error) as refused:
-        subnet(world, **fields)
+        land.network(**fields)
     assert says in refused.value.title
+    assert land.counts()["Network"] == 0
 
 
-GIVEN = [
-    # fields, gateway, DHCP server, the guest's address
-    ({"cidr": "10.0.0.0/24"}, "10.0.0.1", "10.0.0.2", "10.0.0.3"),
-    ({"cidr": "10.0.0.0/24", "gateway": "10.0.0.254"}, "10.0.0.254", "10.0.0.1", "10.0.0.2"),
-    ({"cidr": "10.0.0.0/24", "no_gateway": True}, None, "10.0.0.1", "10.0.0.2"),
-    ({"cidr": "10.0.0.0/24", "dhcp": False}, "10.0.0.1", None, "10.0.0.2"),
-    ({"cidr": "10.0.0.0/24", "pools": (("10.0.0.50", "10.0.0.60"),)}, "10.0.0.1", "10.0.0.50", "10.0.0.51"),
-]
+@pytest.mark.parametrize("setting", ["1", "5:1", "a:b", "0:9", "1:99999999"])
+def test_a_range_that_is_none(land: Land, setting: str) -> None:
+    configure(land, vni_ranges=setting)
+    with pytest.raises(Invalid, match="the setting vni_ranges holds"):
+        land.network()
 
 
-@pytest.mark.parametrize(("fields", "gateway", "service", "guest"), GIVEN, ids=str)
-def test_addresses(world: World, fields: dict[str, Any], gateway: str | None, service: str | None, guest: str) -> None:
-    made = subnet(world, **fields)
-    with world.store.write() as session:
-        assert (made.gateway_ip, subnets.service_ip(session, made.id)) == (gateway, service)
-        assert subnets.pick(session, made) == guest
+def test_what_is_the_operators_alone(land: Land) -> None:
+    member = land.world.someone()
+    for fields in (
+        {"external": True},
+        {"shared": True},
+        {"segmentation_id": 5},
+        {"network_type": "flat", "physical_network": "ext"},
+    ):
+        with pytest.raises(Forbidden, match=r"policy network:(external|share_all|provider)"):
+            land.network(ctx=member, **fields)
+    land.network(ctx=member)
+    for fields in ({"external": True}, {"shared": True}, {"default": True}):
+        with pytest.raises(Forbidden):
+            land.do(networks.set, "lan", ctx=member, **fields)
+    with pytest.raises(Forbidden):
+        land.network(ctx=land.world.someone("reader"))
 
 
-def test_one_subnet_a_network(world: World) -> None:
-    made = subnet(world, cidr="10.0.0.0/24")
-    with pytest.raises(Conflict, match="has a subnet already"), world.store.write() as session:
-        subnets.create(
-            session, world.admin, name="t", network=made.network_id, project_id=made.project_id, cidr="10.1.0.0/24"
-        )
+def test_one_default_external_network(land: Land) -> None:
+    land.network("public", external=True, default=True)
+    with pytest.raises(Conflict, match="network public is the default external network"):
+        land.network("other", external=True, default=True)
+    land.network("other", external=True)
+    with pytest.raises(Conflict, match="network public is the default"):
+        land.do(networks.set, "other", default=True)
+    land.do(networks.set, "public", external=False)
+    assert land.do(networks.set, "other", default=True).is_default
+    assert [row.object_id for row in land.world.rows(RbacPolicy)] == [land.do(networks.find, "other").id]
 
 
-def test_what_is_in_use_cannot_go(world: World) -> None:
-    world.host()
-    world.image()
-    world.create()
-    for remove in (networks.delete, subnets.delete):
-        with pytest.raises(Conflict, match=r"still has 1 (ports|addresses)"), world.store.write() as session:
-            remove(session, world.admin, "default")
+def test_set(land: Land) -> None:
+    host = land.world.host()
+    land.subnet()
+    land.guest(host)
+    before = land.generations()[host]
+    changed = land.do(
+        networks.set, "lan", name="wan", description="d", mtu=1400, dns_domain="Lab.Example.", flood=True,
+        port_security=False, admin_state_up=False,
+    )  # fmt: skip
+    assert (changed.name, changed.mtu, changed.dns_domain, changed.flood) == ("wan", 1400, "lab.example", True)
+    (event,) = land.world.events("network.set")
+    assert event.before == {
+        "name": "lan", "description": "", "mtu": 1450, "dns_domain": "", "flood": False,
+        "port_security_enabled": True, "admin_state_up": True,
+    }  # fmt: skip
+    assert land.generations()[host] > before
+    assert not land.port("wan").port_security_enabled
+    told = land.generations()[host]
+    land.do(networks.set, "wan", mtu=1400)
+    assert land.generations()[host] == told, "what changes nothing is told to nobody"
+    with pytest.raises(Invalid, match="an MTU cannot be 1451"):
+        land.do(networks.set, "wan", mtu=1451)
+    assert land.do(networks.set, "wan", mtu=8950, underlay_mtu=9000).mtu == 8950
 
 
-def test_a_network_goes_with_its_subnet_and_its_dhcp_port(world: World) -> None:
-    subnet(world, cidr="10.0.0.0/24")
-    with world.store.write() as session:
-        networks.delete(session, world.admin, "lan")
-        assert session.execute(select(Port)).all() == []
-        assert session.execute(select(Subnet)).all() == []
+def test_ipv6_needs_its_mtu(land: Land) -> None:
+    land.subnet("fd00::/64")
+    with pytest.raises(Conflict, match="has IPv6 subnets"):
+        land.do(networks.set, "lan", mtu=1279)
+    land.network("small", mtu=1000)
+    with pytest.raises(Invalid, match="has an MTU of 1000"):
+        land.subnet("fd01::/64", network="small")
+
+
+def test_who_sees_a_network(land: Land) -> None:
+    one, two = land.world.someone(project="one"), land.world.someone(project="two")
+    mine = land.network("mine", ctx=one)
+    land.network("shared", shared=True)
+    land.network("public", external=True)
+
+    def seen(ctx: Any) -> list[str]:
+        with land.world.store.read() as session:
+            names = (networks.find(session, ctx, name).name for name in ("shared", "public"))
+            return list(names)
+
+    assert seen(one) == seen(two) == ["shared", "public"]
+    for verb in (networks.find, networks.set, networks.delete):
         with pytest.raises(NotFound):
-            networks.find(session, world.admin, "lan")
+            land.do(verb, mine.id, ctx=two)
+    for verb in (networks.set, networks.delete):
+        with pytest.raises(NotFound, match="of yours"):
+            land.do(verb, "shared", ctx=two)
+    assert land.do(networks.find, mine.id).id == mine.id
+    with pytest.raises(NotFound):
+        land.do(networks.find, "mine")  # a name means the project's own, also to an admin
+    land.do(rbac.create, ctx=one, network="mine", action="access_as_shared", target_project=two.project_id)
+    assert land.do(networks.find, "mine", ctx=two).id == mine.id
 
 
-@pytest.mark.parametrize("mtu", [67, 9217])
-def test_an_mtu(world: World, mtu: int) -> None:
-    with pytest.raises(Invalid, match=f"an MTU cannot be {mtu}"), world.store.write() as session:
-        networks.create(session, world.admin, name="n", mtu=mtu)
+def test_a_name_that_two_have(land: Land) -> None:
+    land.network("lan")
+    land.network("lan")
+    with pytest.raises(Invalid, match="2 networks are named 'lan'"):
+        land.do(networks.find, "lan")
 
 
-def test_a_host_is_told_of_its_own_ports_only(world: World) -> None:
-    world.host("h1")
-    world.host("h2", zone="east")
-    world.image()
-    one, two = world.one(name="a", availability_zone="nova"), world.one(name="b", availability_zone="east")
-    with world.store.read() as session:
-        network = networks.find(session, world.admin, "default")
-        for instance, ip in ((one, "10.0.0.3"), (two, "10.0.0.4")):
-            spec = networks.host_spec(session, network, str(instance.host_id))
-            assert spec.want.value == "present"
-            (block,) = spec.subnets
-            assert (block.cidr, block.gateway, block.service_ip) == ("10.0.0.0/24", "10.0.0.1", "10.0.0.2")
-            (lease,) = block.hosts
-            (port,) = ports.of_device(session, instance.id)
-            assert (lease.ip, lease.mac, lease.port_id, lease.hostname) == (ip, port.mac, port.id, instance.name)
-        assert networks.host_spec(session, network, "another").want.value == "absent"
+def test_quota(land: Land) -> None:
+    land.quota(networks=1)
+    land.network()
+    with pytest.raises(QuotaExceeded):
+        land.network("more")
+
+
+def test_what_is_in_use_cannot_go(land: Land) -> None:
+    land.subnet()
+    land.port()
+    for verb, name in ((networks.delete, "lan"), (subnets.delete, "s")):
+        with pytest.raises(Conflict, match=r"still has 1 (ports|addresses)"):
+            land.do(verb, name)
+
+
+def test_a_network_goes_with_all_that_is_its_own(land: Land) -> None:
+    land.subnet(network="lan")
+    land.subnet("10.1.0.0/24", network="lan", name="t")
+    land.do(networks.set, "lan", shared=True)
+    land.do(networks.delete, "lan")
+    assert {table: land.world.rows(table) for table in (Port, FixedIP, Subnet, RbacPolicy)} == {
+        Port: [], FixedIP: [], Subnet: [], RbacPolicy: [],
+    }  # fmt: skip
+    assert len(land.world.events("network.delete")) == 1
+
+
+def test_a_way_out_that_is_used_stays(land: Land) -> None:
+    public = land.network("public", external=True)
+    router = land.router(network=public.id, ctx=land.world.someone())
+    for act in (lambda: land.do(networks.set, "public", external=False), lambda: land.do(networks.delete, "public")):
+        with pytest.raises(Conflict, match="still has 1 routers' gateways"):
+            act()
+    with land.world.store.write() as session:
+        session.delete(session.merge(router))
+    land.do(networks.set, "public", external=False)
+    land.do(networks.delete, "public")
+
+
+def test_what_is_shared_stays_while_others_use_it(land: Land) -> None:
+    other = land.world.someone()
+    land.subnet()
+    land.do(networks.set, "lan", shared=True)
+    port = land.port(ctx=other)
+    with pytest.raises(Conflict, match="is in use by demo"):
+        land.do(networks.set, "lan", shared=False)
+    land.do(ports.delete, port.id)
+    assert not land.do(networks.set, "lan", shared=False).shared
+    with pytest.raises(NotFound):
+        land.port(ctx=other)
+
+
+def test_the_network_of_a_launch(land: Land) -> None:
+    land.world.host()
+    land.world.image()
+    first, second = land.world.one(name="a"), land.world.one(name="b")
+    with land.world.store.read() as session:
+        names = session.execute(select(Port.network_id).where(Port.device_id.in_([first.id, second.id]))).scalars()
+        assert len(set(names)) == 1
+        (port,) = ports.of_device(session, first.id)
+        assert port.made_for_device
+        assert ports.addresses(session, port.id) == ["10.0.0.3"]
