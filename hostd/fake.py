@@ -45,6 +45,8 @@ from hostd.spec import (
     ErrorCode,
     Event,
     HostError,
+    InstanceSpec,
+    ObjectKind,
     PowerState,
     Receive,
     Received,
@@ -168,6 +170,11 @@ class FakeHost:
         """Make steps and acts of that name wait until the event returned is set."""
         self._held[step] = asyncio.Event()
         return self._held[step]
+
+    def told(self, uuid: str) -> InstanceSpec | None:
+        """What an instance was last asked to be here; None when it never was, or is gone."""
+        entry = self._journal.entry(ObjectKind.INSTANCE, uuid)
+        return None if entry is None or entry.gone else load(InstanceSpec, entry.spec)
 
     def put_image(self, data: bytes) -> str:
         """Have an image in the cache without carrying it; its digest."""

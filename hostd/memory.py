@@ -132,6 +132,8 @@ class MemoryGuests:
             steps.append(Step("disks"))
         if here.get("name") != spec.name or here.get("quarantined"):
             steps.append(Step("define"))
+        if spec.want is Want.PRESENT:
+            return tuple(steps)
         power = PowerState(here.get("power") or PowerState.SHUTDOWN)
         wanted = _POWER[spec.want]
         if wanted in (PowerState.PAUSED, PowerState.SUSPENDED) and power is PowerState.SHUTDOWN:

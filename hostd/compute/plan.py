@@ -54,7 +54,7 @@ TOWARDS: Final[dict[tuple[Want, PowerState], tuple[str, ...]]] = {
     (Want.SUSPENDED, PowerState.RUNNING): ("suspend",),
     (Want.SUSPENDED, PowerState.PAUSED): ("suspend",),
 }
-"""Power steps by what is wanted and what is. A pair that is missing needs none.
+"""Power steps by what is wanted and what is. A pair that is missing needs none; present wants none at all.
 
 A guest that is off and wanted suspended stays off: the memory it should go on from is lost, and booting it only to
 save it would hide that.
@@ -140,8 +140,6 @@ def _root_lost(spec: InstanceSpec, seen: GuestSeen) -> bool:
 
 
 def _power(spec: InstanceSpec, seen: GuestSeen) -> tuple[str, ...]:
-    if spec.keep_power:
-        return ()
     power = seen.domain.power if seen.domain else PowerState.SHUTDOWN
     steps = TOWARDS.get((spec.want, power), ())
     if spec.want is Want.STOPPED and spec.hard and steps:

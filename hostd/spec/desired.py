@@ -16,7 +16,8 @@ class Want(StrEnum):
     PAUSED = "paused"
     SUSPENDED = "suspended"
     PRESENT = "present"
-    """For networking: it does not run, it is."""
+    """For networking, which does not run, it is; for a guest whose power stays as it is, while what it is and what it is
+    told are made so."""
     ABSENT = "absent"
 
 
@@ -124,6 +125,3 @@ class InstanceSpec:
     """Seconds a guest gets to obey ACPI power off before it is cut (nova's shutdown_timeout)."""
     hard: bool = False
     """For want=stopped: cut the power at once."""
-    keep_power: bool = False
-    """Whatever `want` says, unless it is absent, the guest's power stays as it is: only what it is and what it is told
-    is made so."""

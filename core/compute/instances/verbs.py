@@ -119,15 +119,29 @@ def rename(session: Session, ctx: Context, id_or_name: str, name: str) -> Instan
 def set_properties(
     session: Session, ctx: Context, id_or_name: str, values: dict[str, str], *, unset: tuple[str, ...] = ()
 ) -> Instance:
-    """Change a server's metadata. Raises QuotaExceeded for too many items."""
+    """Change a server's metadata, and have its host told. Raises QuotaExceeded for too many items."""
     instance = find(session, ctx, id_or_name, rule="instance:set")
     guards.check(ctx, instance, "metadata")
     merged = {key: value for key, value in {**instance.properties, **values}.items() if key not in unset}
     check_properties(session, ctx, merged)
     before = {"properties": dict(instance.properties)}
     instance.properties, instance.updated_at = merged, now(session)
+    session.flush()
+    if instance.properties != before["properties"]:
+        update(session, ctx, instance)
     _record(session, ctx, instance, "instance.metadata", before=before, after={"properties": merged})
     return instance
+
+
+def update(session: Session, ctx: Context, instance: Instance) -> Operation | None:
+    """Have the host told what the instance is now, its power left alone. None when nobody needs to be told: it is on no
+    host, or an update that has not begun will tell this as well."""
+    if instance.host_id is None:
+        return None
+    for operation in operations.open_on(session, instance.id):
+        if operation.kind == "instance.update" and operation.state != operations.State.RUNNING:
+            return operation
+    return _enqueue(session, ctx, instance, "instance.update")
 
 
 def _enqueue(session: Session, ctx: Context, instance: Instance, kind: str) -> Operation:

@@ -12,7 +12,7 @@ from core.config import Config
 from core.errors import Failed
 from core.images.images import Image
 from core.network import ports
-from core.network.tables import FixedIP, Network, Port, Subnet
+from core.network.tables import FixedIP, Network, Port, PortSecurityGroup, SecurityGroup, Subnet
 from core.sql import select
 from hostd.spec import ImageRef, InstanceSpec, Metadata, Nic, Want
 
@@ -89,8 +89,24 @@ def _metadata(session: Session, instance: Instance, plugged: list[Port]) -> Meta
         image_id=instance.image_id or "",
         reservation_id=instance.reservation_id,
         launch_index=instance.launch_index,
+        security_groups=_security_groups(session, plugged),
+        name=instance.name,
         files=instance.files,
     )
+
+
+def _security_groups(session: Session, plugged: list[Port]) -> tuple[str, ...]:
+    """Names of the groups its ports are in, as EC2 tells them: each once."""
+    query = (
+        select(SecurityGroup.name)
+        .where(
+            col(PortSecurityGroup.port_id).in_([port.id for port in plugged]),
+            col(SecurityGroup.id) == col(PortSecurityGroup.security_group_id),
+        )
+        .distinct()
+        .order_by(col(SecurityGroup.name))
+    )
+    return tuple(session.execute(query).scalars())
 
 
 def network_data(session: Session, plugged: list[Port]) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def network_data(session: Session, plugged: list[Port]) -> dict[str, Any]:
     links: list[dict[str, Any]] = []
     nets: list[dict[str, Any]] = []
     services: list[dict[str, str]] = []
-    for index, port in enumerate(plugged):
+    for port in plugged:
         network = session.get(Network, port.network_id)
         assert network is not None
         link = f"tap{port.id[:11]}"
@@ -106,20 +122,34 @@ def network_data(session: Session, plugged: list[Port]) -> dict[str, Any]:
             {"id": link, "vif_id": port.id, "type": "phy", "mtu": network.mtu, "ethernet_mac_address": port.mac}
         )
         rows = session.execute(
-            select(FixedIP.ip, Subnet).where(col(FixedIP.port_id) == port.id, col(Subnet.id) == col(FixedIP.subnet_id))
+            select(FixedIP.ip, Subnet)
+            .where(col(FixedIP.port_id) == port.id, col(Subnet.id) == col(FixedIP.subnet_id))
+            .order_by(col(FixedIP.ip))
         ).all()
         for ip, subnet in rows:
-            entry: dict[str, Any] = {"id": f"network{index}", "link": link, "network_id": network.id}
-            if subnet.enable_dhcp:
-                entry["type"] = "ipv4_dhcp"
-            else:
-                block = ipaddress.ip_network(subnet.cidr)
-                routes = (
-                    [{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": subnet.gateway_ip}]
-                    if subnet.gateway_ip
-                    else []
-                )
-                entry |= {"type": "ipv4", "ip_address": ip, "netmask": str(block.netmask), "routes": routes}
-            nets.append(entry)
-            services += [{"type": "dns", "address": server} for server in subnet.dns_nameservers]
+            where = {"id": f"network{len(nets)}", "link": link, "network_id": network.id}
+            nets.append(where | _addressing(ip, subnet))
+            services += [
+                {"type": "dns", "address": server}
+                for server in subnet.dns_nameservers
+                if {"type": "dns", "address": server} not in services
+            ]
     return {"links": links, "networks": nets, "services": services}
+
+
+def _addressing(ip: str, subnet: Subnet) -> dict[str, Any]:
+    """How a guest gets an address: by DHCP, from its router's advertisements, or by being told it."""
+    if subnet.ip_version == 4 and subnet.enable_dhcp:
+        return {"type": "ipv4_dhcp"}
+    if subnet.ipv6_mode is not None:
+        return {"type": "ipv6_slaac" if subnet.ipv6_mode == "slaac" else f"ipv6_{subnet.ipv6_mode}"}
+    routes = [_route(route["destination"], route["nexthop"]) for route in subnet.host_routes]
+    if subnet.gateway_ip:
+        routes.insert(0, _route("0.0.0.0/0" if subnet.ip_version == 4 else "::/0", subnet.gateway_ip))
+    netmask = str(ipaddress.ip_network(subnet.cidr).netmask)
+    return {"type": f"ipv{subnet.ip_version}", "ip_address": ip, "netmask": netmask, "routes": routes}
+
+
+def _route(destination: str, gateway: str) -> dict[str, str]:
+    block = ipaddress.ip_network(destination)
+    return {"network": str(block.network_address), "netmask": str(block.netmask), "gateway": gateway}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.operations.kinds import create, delete, power, repair
+from core.operations.kinds import create, delete, power, repair, update
 from core.operations.work import Kind
 
 KINDS: dict[str, Kind] = {
@@ -18,4 +18,5 @@ KINDS: dict[str, Kind] = {
     "instance.reboot_hard": power.REBOOT_HARD,
     "guest.reap": repair.REAP,
     "host.repair_networking": repair.NETWORKING,
+    "instance.update": update.KIND,
 }

@@ -99,17 +99,10 @@ def test_power(want: Want, power: PowerState | None, hard: bool, steps: tuple[st
     assert names(plan(spec, seen)) == steps
 
 
-@pytest.mark.parametrize("want", [want for want in Want if want is not Want.ABSENT])
 @pytest.mark.parametrize("power", list(PowerState))
-def test_a_spec_that_keeps_the_power_never_touches_it(want: Want, power: PowerState) -> None:
-    spec = instance(want=want, keep_power=True)
+def test_present_never_touches_the_power(power: PowerState) -> None:
+    spec = instance(want=Want.PRESENT)
     assert plan(spec, there(spec, power)) == ()
-    assert names(plan(spec, NOTHING)) == MAKE
-
-
-def test_absent_is_absent_whatever_is_kept() -> None:
-    spec = instance(want=Want.ABSENT, keep_power=True)
-    assert names(plan(spec, there(spec, ON))) == ("cut", "undefine", "erase")
 
 
 def test_every_step_is_planned_by_something_and_in_order() -> None:
