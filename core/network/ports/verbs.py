@@ -83,8 +83,8 @@ def add(
         "name": names.check(name, "port") if name else "",
         "dns_name": checks.dns_name(dns_name),
         "allowed_address_pairs": checks.pairs(allowed_address_pairs),
-        "ingress_kbit": checks.kbit(ingress_kbit, "in"),
-        "egress_kbit": checks.kbit(egress_kbit, "out"),
+        "ingress_kbit": checks.kbit(ingress_kbit, "ingress"),
+        "egress_kbit": checks.kbit(egress_kbit, "egress"),
     }
     hardware = plugging.free_mac(session) if mac is None else _free_mac(session, mac)
     groups = _groups(session, ctx.project_id, security, security_groups)

@@ -132,17 +132,18 @@ def _protocol(text: str | None, ethertype: str) -> str | None:
     if text is None or text.lower() == "any":
         return None
     plain = text.lower()
-    if plain.isdecimal() and plain.isascii():
+    number = plain.isascii() and plain.isdecimal()
+    if number:
         if int(plain) > 255:
             raise Invalid(f"{text} is not a protocol number", hint="0 to 255.")
         plain = _NAMES.get(int(plain), str(int(plain)))
     if plain in ("icmp", "icmpv6", "ipv6-icmp"):
-        if (plain == "icmp") == (ethertype == "IPv6") and text.isdecimal():
+        if (plain == "icmp") == (ethertype == "IPv6") and number:
             raise Invalid(f"protocol {text} does not go with {ethertype}")
         if plain != "icmp" and ethertype == "IPv4":
             raise Invalid(f"protocol {text} does not go with IPv4", hint="icmp, or ethertype IPv6.")
         return _ICMP[ethertype]
-    if plain.isdecimal() or plain in PROTOCOLS:
+    if number or plain in PROTOCOLS:
         return plain
     raise Invalid(f"unknown protocol {text!r}", hint=f"A number, or {', '.join(PROTOCOLS)}.")
 
