@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from hostd.drivers import Happened
-from hostd.network import names, namespaces
+from hostd.network import names, namespaces, rtnetlink
 from hostd.network.document import Document
-from hostd.network.netlink import Link
 from hostd.network.part import World
 from hostd.network.services import Dhcp, MetadataPart
 from hostd.network.services.dnsmasq import Server
@@ -40,7 +39,7 @@ from tests.hostd.specs import metadata
 pytestmark = pytest.mark.e2e
 
 RUN = Path("/run/skydeck")
-ROUTER_SPACE = f"skr-{names.short(ROUTER)}"
+ROUTER_SPACE = names.router(ROUTER)
 OTHER = "0b000000-0000-4000-8000-000000000002"
 
 
@@ -115,10 +114,7 @@ def lay(uuid: str = NETWORK, *addresses: str) -> None:
 
 
 def world() -> World:
-    links = {}
-    for index, name in socket.if_nameindex():
-        links[name] = Link(name=name, index=index, kind="", mac="", mtu=1450, up=True, group=names.GROUP, master=0)
-    return World(links=links, namespaces=namespaces.names())
+    return World(links=rtnetlink.links(), namespaces=namespaces.names())
 
 
 def plug(number: int = 1, *, uuid: str = NETWORK, mac: str | None = None) -> str:

@@ -155,16 +155,12 @@ def callers(wanted: Document) -> Callers:
     for router in wanted.routers.values():
         behind = _of_router(wanted, router)
         if behind:
-            found[_router_space(router.uuid)] = behind
+            found[names.router(router.uuid)] = behind
     return found
 
 
 def _is_service(name: str) -> bool:
     return name.startswith("skn-")
-
-
-def _router_space(router: str) -> str:
-    return f"skr-{names.short(router)}"
 
 
 def _of_router(wanted: Document, router: RouterSpec) -> dict[str, Caller]:
