@@ -124,14 +124,14 @@ def _check(document: Document) -> None:
     _unique("router", (router.uuid for router in spec.routers))
     uuids.UUID(spec.uuid)
     if spec.underlay.vtep is not None:
-        ipaddress.ip_address(spec.underlay.vtep)
+        _address(spec.underlay.vtep)
     for vtep in spec.underlay.vteps:
-        ipaddress.ip_address(vtep)
+        _address(vtep)
     for interface in spec.underlay.physnets.values():
         if not _INTERFACE.fullmatch(interface):
             raise ValueError(f"no interface name: {interface!r}")
     for resolver in spec.resolvers:
-        ipaddress.ip_address(resolver)
+        _address(resolver)
     for network in spec.networks:
         _check_network(document, network)
     for port in spec.ports:
@@ -142,18 +142,18 @@ def _check(document: Document) -> None:
         _check_router(document, router)
     for gateway in spec.gateways:
         _known("network", gateway.network, document.networks)
-        ipaddress.ip_interface(gateway.address)
+        ipaddress.ip_interface(_unzoned(gateway.address))
         ethernet(gateway.mac)
         if gateway.nexthop is not None:
-            ipaddress.ip_address(gateway.nexthop)
+            _address(gateway.nexthop)
     for floating in spec.floating:
         _known("router", floating.router, document.routers)
         _known("network", floating.network, document.networks)
         _known("port", floating.port, document.ports)
-        ipaddress.ip_interface(f"{floating.address}/{floating.prefix}")
-        ipaddress.ip_address(floating.fixed)
+        ipaddress.ip_interface(_unzoned(f"{floating.address}/{floating.prefix}"))
+        _address(floating.fixed)
         if floating.nexthop is not None:
-            ipaddress.ip_address(floating.nexthop)
+            _address(floating.nexthop)
     _unique("floating IP", (floating.address for floating in spec.floating))
 
 
@@ -172,26 +172,26 @@ def _check_network(document: Document, network: NetworkSpec) -> None:
     if network.domain and not _DOMAIN.fullmatch(network.domain):
         raise ValueError(f"{what}: no domain: {network.domain!r}")
     for subnet in network.subnets:
-        block = ipaddress.ip_network(subnet.cidr)
+        block = ipaddress.ip_network(_unzoned(subnet.cidr))
         for address in (subnet.gateway, subnet.service_ip):
-            if address is not None and ipaddress.ip_address(address) not in block:
+            if address is not None and _address(address) not in block:
                 raise ValueError(f"{what}: {address} is not in {subnet.cidr}")
         for server in subnet.dns_servers:
-            ipaddress.ip_address(server)
+            _address(server)
         for route in subnet.routes:
-            ipaddress.ip_network(route.destination)
-            ipaddress.ip_address(route.nexthop)
+            ipaddress.ip_network(_unzoned(route.destination))
+            _address(route.nexthop)
     local = document.ports_of[network.uuid]
     macs = [ethernet(port.mac) for port in local] + [ethernet(remote.mac) for remote in network.remote]
     _unique(f"MAC of {what}", macs)
-    ips = [str(ipaddress.ip_address(address.ip)) for port in local for address in port.addresses]
-    ips += [str(ipaddress.ip_address(ip)) for remote in network.remote for ip in remote.ips]
+    ips = [str(_address(address.ip)) for port in local for address in port.addresses]
+    ips += [str(_address(ip)) for remote in network.remote for ip in remote.ips]
     _unique(f"address of {what}", ips)
     for vtep in {remote.vtep for remote in network.remote} | {peer.vtep for peer in network.peers}:
-        ipaddress.ip_address(vtep)
+        _address(vtep)
     for record in network.names:
         host_label(record.name)
-        ipaddress.ip_address(record.ip)
+        _address(record.ip)
 
 
 def _check_port(document: Document, port: PortSpec) -> None:
@@ -200,12 +200,12 @@ def _check_port(document: Document, port: PortSpec) -> None:
     if port.hostname:
         host_label(port.hostname)
     for address in port.addresses:
-        if ipaddress.ip_address(address.ip) not in ipaddress.ip_network(document.subnets[address.subnet].cidr):
+        if _address(address.ip) not in ipaddress.ip_network(_unzoned(document.subnets[address.subnet].cidr)):
             raise ValueError(f"port {port.uuid}: {address.ip} is not in its subnet")
     for group in port.groups:
         _known("security group", group, document.groups)
     for pair in port.pairs:
-        ipaddress.ip_network(pair.cidr, strict=False)
+        ipaddress.ip_network(_unzoned(pair.cidr), strict=False)
         if pair.mac is not None:
             ethernet(pair.mac)
     for limit in (port.ingress_kbit, port.egress_kbit):
@@ -218,7 +218,7 @@ def _check_group(document: Document, group: GroupSpec) -> None:
     for rule in group.rules:
         if rule.version not in (4, 6):
             raise ValueError(f"rule {rule.uuid}: IP version {rule.version}")
-        if rule.cidr is not None and ipaddress.ip_network(rule.cidr, strict=False).version != rule.version:
+        if rule.cidr is not None and ipaddress.ip_network(_unzoned(rule.cidr), strict=False).version != rule.version:
             raise ValueError(f"rule {rule.uuid}: {rule.cidr} is not IPv{rule.version}")
         if rule.group is not None:
             _known("security group", rule.group, document.groups)
@@ -226,7 +226,7 @@ def _check_group(document: Document, group: GroupSpec) -> None:
             if number is not None and not 0 <= number <= 65535:
                 raise ValueError(f"rule {rule.uuid}: {number}")
     for member in group.members:
-        ipaddress.ip_address(member)
+        _address(member)
 
 
 def _check_router(document: Document, router: RouterSpec) -> None:
@@ -238,10 +238,10 @@ def _check_router(document: Document, router: RouterSpec) -> None:
         _known("network", leg.network, document.networks)
         ethernet(leg.mac)
         for address in leg.addresses:
-            ipaddress.ip_interface(address)
+            ipaddress.ip_interface(_unzoned(address))
     for route in router.routes:
-        ipaddress.ip_network(route.destination)
-        ipaddress.ip_address(route.nexthop)
+        ipaddress.ip_network(_unzoned(route.destination))
+        _address(route.nexthop)
 
 
 def _known(what: str, uuid: str, known: Mapping[str, object]) -> None:
@@ -255,3 +255,14 @@ def _unique(what: str, values: Iterable[str]) -> None:
         if value in seen:
             raise ValueError(f"{what} {value} twice")
         seen.add(value)
+
+
+def _address(text: str) -> Address:
+    return ipaddress.ip_address(_unzoned(text))
+
+
+def _unzoned(text: str) -> str:
+    """The text of an address without a zone: behind the percent sign (RFC 4007) Python takes any character at all."""
+    if "%" in text:
+        raise ValueError(f"an address with a zone: {text!r}")
+    return text

@@ -113,7 +113,9 @@ def leases(document: Document, network: NetworkSpec) -> dict[str, str]:
 def hosts(network: NetworkSpec) -> str:
     """The hosts file: every name of the network, with its domain first so that a reverse look-up tells it whole."""
     whole = f"{{}}.{network.domain} {{}}" if network.domain else "{}"
-    lines = {f"{_bare(record.ip)} {whole.format(record.name, record.name)}\n" for record in network.names}
+    lines = {
+        f"{ipaddress.ip_address(record.ip)} {whole.format(record.name, record.name)}\n" for record in network.names
+    }
     return "".join(sorted(lines))
 
 
@@ -157,18 +159,10 @@ def _range6(tag: str, subnet: SubnetSpec, *, domain: str) -> Iterator[str]:
 
 def _servers(subnet: SubnetSpec, version: int) -> tuple[str, ...]:
     """The user's own name servers; the service address when there are none. Unspecified (0.0.0.0) means no server."""
-    named = [_bare(server) for server in subnet.dns_servers]
+    named = [ipaddress.ip_address(server) for server in subnet.dns_servers]
     if not named:
-        return (str(_bare(subnet.service_ip or "")),)
+        return (str(ipaddress.ip_address(subnet.service_ip or "")),)
     return tuple(str(server) for server in named if server.version == version and not server.is_unspecified)
-
-
-def _bare(text: str) -> IPv4Address | IPv6Address:
-    """An address without a zone, which may be any text (RFC 4007) and so is no part of a configuration."""
-    address = ipaddress.ip_address(text)
-    if isinstance(address, IPv6Address) and address.scope_id is not None:
-        raise ValueError(f"an address with a zone: {text!r}")
-    return address
 
 
 def _routes(subnet: SubnetSpec) -> list[tuple[IPv4Network, IPv4Address]]:
