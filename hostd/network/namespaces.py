@@ -94,6 +94,14 @@ def inside(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def nowhere() -> Iterator[None]:
+    """Have this thread in an empty namespace without a name, which ends with the block."""
+    with _returning():
+        _check(_libc.unshare(_CLONE_NEWNET), "an empty namespace")
+        yield
+
+
+@contextmanager
 def _returning() -> Iterator[None]:
     own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
