@@ -151,7 +151,7 @@ def populate(store: Store, ctx: Context, *, instances: int = 24, socket: str = "
                 created_at=ago(60 * 86400),
             )
         )
-        network = networks.create(session, ctx, name="app")
+        network = networks.create(session, ctx, config(Path("/nonexistent")), name="app")
         network.created_at = ago(80 * 86400)
         subnets.create(session, ctx, name="app", network=network.id, project_id=ctx.project_id, cidr="10.0.0.0/16")
         rows = [_instance(ctx, index, hosts) for index in range(instances)]

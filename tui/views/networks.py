@@ -32,7 +32,7 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
 
     name = values["name"].strip()
     with store.write() as session:
-        made = networks.create(session, ctx, name=name)
+        made = networks.create(session, ctx, config, name=name)
         subnets.create(
             session,
             ctx,

@@ -79,8 +79,9 @@ def create(
         made = networks.create(
             session,
             ctx,
+            caller().config,
             name=name,
-            mtu=DEFAULT_MTU if mtu is None else mtu,
+            mtu=mtu,
             description=description or "",
         )
         return _find(session, ctx, made.id)
