@@ -52,11 +52,13 @@ def serves(document: Document, network: NetworkSpec) -> bool:
 
 
 def way_out(document: Document, network: NetworkSpec) -> str | None:
-    """The gateway by which this network's namespace reaches the outside: that of a router with an external gateway."""
+    """The gateway by which this network's namespace reaches the outside: that of a router that goes out by this host's
+    own address. Without that address no answer would come back, and every question would wait for it."""
+    ours = {gateway.network for gateway in document.spec.gateways}
     outward = {
         str(ipaddress.ip_interface(address).ip)
         for router, leg in document.legs_of[network.uuid]
-        if router.external is not None
+        if router.snat and router.external in ours
         for address in leg.addresses
     }
     return next((subnet.gateway for subnet in _version(document, network, 4) if subnet.gateway in outward), None)

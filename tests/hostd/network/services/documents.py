@@ -7,6 +7,7 @@ from typing import Any, Final
 from hostd.network.document import Document
 from hostd.spec import (
     FloatingSpec,
+    GatewaySpec,
     NameRecord,
     NetworkingSpec,
     NetworkSpec,
@@ -100,7 +101,13 @@ def routed(*, external: bool = True, snat: bool = True, **changes: Any) -> Docum
         port=port().uuid,
     )
     networks = (network(), outside)
-    fields = {"networks": networks, "routers": (router,), "floating": (floating,) if external else ()}
+    gateway = GatewaySpec(network=OUTSIDE, address="203.0.113.207/24", mac="fa:16:3e:00:02:01", nexthop="203.0.113.1")
+    fields = {
+        "networks": networks,
+        "routers": (router,),
+        "floating": (floating,) if external else (),
+        "gateways": (gateway,),
+    }
     return document(**{**fields, **changes})
 
 

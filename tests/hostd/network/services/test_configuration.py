@@ -150,10 +150,16 @@ def test_served_is_who_has_a_service_address_and_guests_here() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "gateway"),
-    [(routed(), "10.0.0.1"), (routed(external=False), None), (document(), None)],
-    ids=["external", "internal", "alone"],
+    [
+        (routed(), "10.0.0.1"),
+        (routed(external=False), None),
+        (routed(snat=False), None),
+        (routed(gateways=()), None),
+        (document(), None),
+    ],
+    ids=["external", "internal", "without SNAT", "host without address", "alone"],
 )
-def test_the_way_out_is_a_router_with_an_external_gateway(wanted: Document, gateway: str | None) -> None:
+def test_the_way_out_is_a_router_that_answers_come_back_by(wanted: Document, gateway: str | None) -> None:
     assert configuration.way_out(wanted, wanted.networks[NETWORK]) == gateway
 
 
