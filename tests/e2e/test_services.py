@@ -376,7 +376,6 @@ def test_a_guest_that_knows_only_its_router_is_answered_there(services: Services
 
 
 def test_a_guest_asks_by_ipv6_too(services: Services) -> None:
-    sh(f"ip -n {SPACE} addr add fe80::a9fe:a9fe/64 dev svc nodad")
     services.told[port().device] = metadata()
     services.apply(document())
     guest = plug()

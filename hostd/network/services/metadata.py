@@ -1,6 +1,6 @@
 """The part `metadata`: 169.254.169.254 for every guest, answered by this process.
 
-    guest -- skb-X -- svc in skn-X      169.254.169.254 is an address of the leg
+    guest -- skb-X -- svc in skn-X      169.254.169.254 is an address of the leg, and so is fe80::a9fe:a9fe
     guest -- skb-X -- qr-Y in skr-R     for guests that ignore DHCP's routes: the router takes it for its own
 
 A socket is made inside each namespace; who asks is told by where the request came in and from which address, which
@@ -16,7 +16,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -26,8 +25,9 @@ from hostd.metadata import http
 from hostd.metadata.ec2 import Caller
 from hostd.metadata.http import Asked
 from hostd.metadata.server import MetadataServer
-from hostd.network import names, namespaces
+from hostd.network import names, namespaces, rtnetlink
 from hostd.network.document import Document
+from hostd.network.netlink import Link
 from hostd.network.part import World
 from hostd.network.services import routes
 from hostd.network.services.configuration import METADATA, serves
@@ -36,6 +36,11 @@ from hostd.spec import ErrorCode, HostError, Metadata, NetworkSpec, PortSpec, Ro
 PORT: Final = 80
 
 BACKLOG: Final = 64
+
+METADATA6: Final = "fe80::a9fe:a9fe"
+
+_SERVICE: Final = "skn-"
+"""How the names of networks' namespaces begin; routers' do otherwise."""
 
 _IP_FREEBIND: Final = 15
 """<linux/in.h>: the address may be bound before it is there."""
@@ -64,8 +69,8 @@ class MetadataPart:
     def __init__(self) -> None:
         self._server = MetadataServer(self._respond)
         self._lock = threading.Lock()
-        self._open: dict[str, int] = {}
-        """Namespace to its inode when the listener was made."""
+        self._open: dict[str, tuple[int | None, int]] = {}
+        """Namespace to what stood there when the listener was made: its inode, and the index of its leg."""
         self._callers: Callers = {}
         self._metadata_of: Callable[[str], Metadata | None] = lambda uuid: None
 
@@ -82,7 +87,7 @@ class MetadataPart:
 
     def seen(self, wanted: Document, world: World, *, deep: bool) -> MetadataSeen:
         with self._lock:
-            lost = frozenset(name for name, inode in self._open.items() if _inode(name) != inode)
+            lost = frozenset(name for name, stood in self._open.items() if _stands(name, world.links) != stood)
             return MetadataSeen(open=frozenset(self._open) - lost, lost=lost, callers=self._callers)
 
     def plan(self, wanted: Document, seen: MetadataSeen) -> tuple[Step, ...]:
@@ -111,29 +116,31 @@ class MetadataPart:
         if step.name == "metadata":
             with self._lock:
                 self._callers = callers(wanted)
+            links = rtnetlink.links()
             for name in step.args["namespaces"]:
-                self._listen(name)
+                self._listen(name, links)
         for name in step.args["namespaces"] if step.name == "metadata_remove" else ():
             self._server.close(name)
             with self._lock:
                 self._open.pop(name, None)
                 self._callers = {space: of for space, of in self._callers.items() if space != name}
 
-    def _listen(self, name: str) -> None:
+    def _listen(self, name: str, links: Mapping[str, Link]) -> None:
         try:
-            if not _is_service(name):
+            stands = _stands(name, links)
+            if _is_service(name):
+                routes.call(name, METADATA6)
+            else:
                 routes.take_in(name, METADATA)
             with ExitStack() as undo:
                 with namespaces.inside(name):
                     sockets = [undo.enter_context(made) for made in _listening(name)]
-                    inode = _inode(name)
                 self._server.listen(name, sockets)
                 undo.pop_all()
         except OSError as bad:
             raise HostError(ErrorCode.NETWORK, f"the metadata service cannot listen in {name}: {bad}") from bad
-        if inode is not None:
-            with self._lock:
-                self._open[name] = inode
+        with self._lock:
+            self._open[name] = stands
 
     def _respond(self, name: str, address: str, asked: Asked) -> bytes:
         with self._lock:
@@ -160,7 +167,7 @@ def callers(wanted: Document) -> Callers:
 
 
 def _is_service(name: str) -> bool:
-    return name.startswith("skn-")
+    return name.startswith(_SERVICE)
 
 
 def _of_router(wanted: Document, router: RouterSpec) -> dict[str, Caller]:
@@ -223,8 +230,9 @@ def _bound(family: socket.AddressFamily, address: str) -> socket.socket:
     return made
 
 
-def _inode(name: str) -> int | None:
+def _stands(name: str, links: Mapping[str, Link]) -> tuple[int | None, int]:
+    leg = links.get(f"skd-{name.removeprefix(_SERVICE)}")
     try:
-        return Path(namespaces.path(name)).stat().st_ino
+        return namespaces.path(name).stat().st_ino, leg.index if leg is not None and _is_service(name) else 0
     except FileNotFoundError:
-        return None
+        return None, 0

@@ -1,4 +1,4 @@
-"""The two routes that services need."""
+"""The routes and the address that services need, beside what their leg has."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _MAIN, _LOCAL = 254, 255
 _TO_OTHERS, _TO_US = (0, 1), (254, 2)
 """Scope and type of a route: universe and unicast, host and local."""
 _LOOPBACK = 1
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EACCES)
+"""What a kernel says that has none, or has it switched off."""
 
 
 def lead_out(namespace: str, gateway: str | None) -> None:
@@ -41,6 +43,12 @@ def take_in(namespace: str, address: str) -> None:
     route += rtnetlink.attribute(_DESTINATION, IPv4Address(address).packed)
     with namespaces.inside(namespace):
         rtnetlink.change([(rtnetlink.NEWROUTE, rtnetlink.CREATE | rtnetlink.REPLACE, route)])
+
+
+def call(namespace: str, address: str) -> None:
+    """Give the service leg a link-local address (IPv6). Raises OSError."""
+    with namespaces.inside(namespace):
+        rtnetlink.change([rtnetlink.address(socket.if_nametoindex(names.SERVICE), f"{address}/64")], fine=_NO_IPV6)
 
 
 def _header(length: int, table: int, kind: tuple[int, int]) -> bytes:
