@@ -112,33 +112,40 @@ class MetadataPart:
     # ------------------------------------------------------------------ act
 
     def execute(self, step: Step, wanted: Document) -> None:
-        """Raises HostError(NETWORK) when an address cannot be listened on."""
+        """Raises HostError(NETWORK), once everything that can be listened on is."""
         if step.name == "metadata":
-            with self._lock:
-                self._callers = callers(wanted)
-            links = rtnetlink.links()
+            self._open_all(step.args["namespaces"], wanted)
+        else:
             for name in step.args["namespaces"]:
+                self._server.close(name)
+                with self._lock:
+                    self._open.pop(name, None)
+                    self._callers = {space: of for space, of in self._callers.items() if space != name}
+
+    def _open_all(self, spaces: list[str], wanted: Document) -> None:
+        with self._lock:
+            self._callers = callers(wanted)
+        links = rtnetlink.links()
+        failed = []
+        for name in spaces:
+            try:
                 self._listen(name, links)
-        for name in step.args["namespaces"] if step.name == "metadata_remove" else ():
-            self._server.close(name)
-            with self._lock:
-                self._open.pop(name, None)
-                self._callers = {space: of for space, of in self._callers.items() if space != name}
+            except OSError as bad:
+                failed.append(f"{name}: {bad}")
+        if failed:
+            raise HostError(ErrorCode.NETWORK, f"the metadata service cannot listen in {'; '.join(failed)}")
 
     def _listen(self, name: str, links: Mapping[str, Link]) -> None:
-        try:
-            stands = _stands(name, links)
-            if _is_service(name):
-                routes.call(name, METADATA6)
-            else:
-                routes.take_in(name, METADATA)
-            with ExitStack() as undo:
-                with namespaces.inside(name):
-                    sockets = [undo.enter_context(made) for made in _listening(name)]
-                self._server.listen(name, sockets)
-                undo.pop_all()
-        except OSError as bad:
-            raise HostError(ErrorCode.NETWORK, f"the metadata service cannot listen in {name}: {bad}") from bad
+        stands = _stands(name, links)
+        if _is_service(name):
+            routes.call(name, METADATA6)
+        else:
+            routes.take_in(name, METADATA)
+        with ExitStack() as undo:
+            with namespaces.inside(name):
+                sockets = [undo.enter_context(made) for made in _listening(name)]
+            self._server.listen(name, sockets)
+            undo.pop_all()
         with self._lock:
             self._open[name] = stands
 
