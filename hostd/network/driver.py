@@ -1,317 +1,253 @@
-"""A project network's share on this host: bridge, service namespace, DHCP server, anti-spoofing.
+"""All of a host's networking, made as its document says: the parts, in an order that never leaves a guest unguarded.
 
-    guest -- skt-P --+-- skb-X (bridge) --+-- skd-X == svc (10.0.0.2, dnsmasq) in namespace skn-X
-
-Everything is found again by name (see `names`), so what is here is read from the kernel and not from
-memory. STATE/networks/UUID/spec.json says what was last asked, for `observe`; RUN/networks/UUID holds
-the DHCP server's files.
+Everything is found again by name and mark (see `names`), so what is here is read from the kernel and not from memory.
+STATE/networking.json holds the document last asked for, for looks and for taps that appear later.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import shutil
+import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from hostd.drivers import Happened, Step, StepContext
-from hostd.network import dhcp, firewall, names, namespaces
-from hostd.network.dnsmasq import Server, ServerSeen
-from hostd.network.firewall import Allowed, FirewallSeen
-from hostd.network.netlink import Link, Netlink
+from hostd.drivers import Happened, NetworkingObserved, Step, StepContext
+from hostd.network import checks, firewall, names, namespaces, rtnetlink
+from hostd.network.document import Document
+from hostd.network.firewall import Backend, Firewall
+from hostd.network.forwarding import Forwarding
+from hostd.network.links import Links
+from hostd.network.netlink import Netlink
+from hostd.network.part import Part, World
+from hostd.network.services import Dhcp, MetadataPart
+from hostd.network.shaping import Shaping
+from hostd.network.taps import TapWatch
 from hostd.spec import (
     ErrorCode,
+    HostCheck,
     HostError,
     LinkSeen,
+    Metadata,
+    NetworkingSeen,
+    NetworkingSpec,
     NetworkSeen,
-    NetworkSpec,
     ObjectKind,
     PowerState,
+    Trace,
+    Traced,
     Want,
     dump,
     load,
 )
 
-STEPS: Final = ("record", "firewall", "bridge", "service", "dhcp", "remove")
+log = logging.getLogger(__name__)
+
+RECORD: Final = "record"
+FORGET: Final = "forget"
 
 
 @attrs.frozen(kw_only=True)
-class NetworkFound:
-    """What there is of one network."""
+class Found:
+    """What there is, as each part sees it, and for which document it was looked at."""
 
-    recorded: NetworkSpec | None
-    bridge: Link | None
-    leg: Link | None
-    namespace: bool
-    service: Link | None
-    server: ServerSeen
-    chains: bool
-    """The firewall's chains are in place."""
-    allowed: frozenset[Allowed]
-    """The rights the firewall gives to this network's taps."""
-    taps: tuple[str, ...]
-    """Guests' interfaces on the bridge."""
-    files: bool
-    """The network has a directory under STATE or RUN."""
-
-    @property
-    def anything(self) -> bool:
-        return bool(self.bridge or self.leg or self.namespace or self.server.pid or self.allowed or self.files)
+    document: Document | None
+    """The one to be planned for; None before a plan names it."""
+    recorded: NetworkingSpec | None
+    world: World
 
 
-class NetworkDriver:
-    """Converges NetworkSpecs; see hostd.drivers.Networks for the calls."""
+class NetworkingDriver:
+    """Converges NetworkingSpecs; see hostd.drivers.Networking for the calls."""
 
-    kind = ObjectKind.NETWORK
-    steps = STEPS
+    kind = ObjectKind.NETWORKING
 
     def __init__(self, *, state: Path, run: Path) -> None:
-        self._state = state / "networks"
-        self._run = run.absolute() / "networks"
+        self._file = state / "networking.json"
         self._netlink = Netlink()
-        self._firewall = threading.Lock()
-        """nft's reading and changing go together, and networks are applied side by side."""
+        self._dhcp = Dhcp(run)
+        self._metadata = MetadataPart()
+        self._shaping = Shaping(self._netlink)
+        self._parts: tuple[Part[Any], ...] = (
+            Firewall(),
+            Links(self._netlink, calls_iptables=_calls_iptables),
+            Forwarding(),
+            self._dhcp,
+            self._metadata,
+            self._shaping,
+        )
+        self._taps = TapWatch(self._tap_appeared)
+        self._acting = threading.Lock()
+        """Looks come while a document is applied, and taps while a look is taken."""
 
-    def start(self, on_event: Callable[[Happened], None]) -> None:
-        """Begin the netlink thread. Networks cause no events of their own yet."""
+    @property
+    def steps(self) -> tuple[str, ...]:
+        makes = [name for part in self._parts for name in part.steps]
+        takes = [name for part in reversed(self._parts) for name in part.removals]
+        return (RECORD, *makes, *takes, FORGET)
+
+    def start(self, on_event: Callable[[Happened], None], metadata_of: Callable[[str], Metadata | None]) -> None:
         self._netlink.start()
+        self._dhcp.start(on_event)
+        self._metadata.start(metadata_of)
+        self._taps.start()
 
     def stop(self) -> None:
+        self._taps.stop()
+        self._metadata.stop()
+        self._dhcp.stop()
         self._netlink.stop()
 
-    # ------------------------------------------------------------------ read
+    # ------------------------------------------------------------------ converge
 
-    def seen(self, uuid: str) -> NetworkFound:
-        """Raises HostError(NETWORK) when the kernel or nft cannot be asked, and for what is no uuid."""
-        try:
-            return self._find(uuid, links=self._netlink.links(), wall=firewall.seen())
-        except ValueError as error:
-            raise HostError(ErrorCode.NETWORK, f"network {uuid!r}: {error}") from error
+    def seen(self, uuid: str) -> Found:
+        """Raises HostError(NETWORK) when the kernel cannot be asked."""
+        return Found(document=None, recorded=self._recorded(), world=_look())
 
-    def _find(self, uuid: str, *, links: dict[str, Link], wall: FirewallSeen) -> NetworkFound:
-        short = names.short(uuid)
-        bridge = links.get(names.bridge(uuid))
-        namespace = names.namespace(uuid)
-        taps = (
-            link.name
-            for link in links.values()
-            if bridge and link.master == bridge.index and link.name != names.leg(uuid)
-        )
-        return NetworkFound(
-            recorded=self._recorded(uuid),
-            bridge=bridge,
-            leg=links.get(names.leg(uuid)),
-            namespace=namespaces.exists(namespace),
-            service=self._netlink.links_inside(namespace).get(names.SERVICE),
-            server=self._server(uuid).seen(),
-            chains=wall.current,
-            allowed=frozenset(right for right in wall.allowed if right.network == short),
-            taps=tuple(sorted(taps)),
-            files=(self._state / uuid).exists() or (self._run / uuid).exists(),
-        )
+    def plan(self, spec: NetworkingSpec, seen: Found) -> tuple[Step, ...]:
+        """Raises HostError(NETWORK) for a document that cannot be; nothing happened then. What the parts need to know
+        besides the links is read here: it depends on the document."""
+        document = self._document(spec)
+        makes: list[Step] = []
+        takes: list[Step] = []
+        for part in self._parts:
+            steps = part.plan(document, part.seen(document, seen.world, deep=False))
+            makes += [step for step in steps if step.name in part.steps]
+            takes = [step for step in steps if step.name in part.removals] + takes
+        record = (Step(RECORD),) if document.present and seen.recorded != spec else ()
+        forget = (Step(FORGET),) if not document.present and seen.recorded is not None else ()
+        return (*record, *makes, *takes, *forget)
 
-    # ------------------------------------------------------------------ decide
-
-    def plan(self, spec: NetworkSpec, seen: NetworkFound) -> tuple[Step, ...]:
-        """Raises HostError(BAD_STATE) for a removal under running guests, CONFLICT for another network of the same
-        short name, and NETWORK for a spec that holds no valid addresses; nothing happened then."""
-        if spec.want is Want.ABSENT:
-            if seen.taps:
-                raise HostError(
-                    ErrorCode.BAD_STATE,
-                    f"guests are still attached to network {spec.uuid}: {', '.join(seen.taps)}",
-                    hint="Delete or detach them first.",
-                )
-            return (Step("remove"),) if seen.anything else ()
-        bridge_name = names.bridge(spec.uuid)
-        if seen.bridge and names.alternative(bridge_name, spec.uuid) not in seen.bridge.alternatives:
-            taken = {name for name in seen.bridge.alternatives if name.startswith(names.bridge(spec.uuid)[:4])}
-            if taken:
-                raise HostError(ErrorCode.CONFLICT, f"{bridge_name} belongs to another network: {', '.join(taken)}")
-        try:
-            # All of it before any step: a bad address in a lease must not leave half a network.
-            rights = firewall.allowed(spec)
-            leases = dhcp.hosts(spec)
-            addresses = dhcp.service_addresses(spec)
-            configuration = dhcp.digest(self._server(spec.uuid).configuration(spec))
-        except ValueError as error:
-            raise HostError(ErrorCode.NETWORK, f"network {spec.uuid} cannot be: {error}") from error
-        server = seen.server
-        if dhcp.served(spec):
-            served = server.digest == configuration and server.hosts == leases and not server.stale
-        else:
-            served = server.pid is None
-        connected = _is_service(seen, spec, addresses=addresses)
-        already = {
-            "record": seen.recorded == spec,
-            "firewall": seen.chains and seen.allowed == rights,
-            "bridge": _is_bridge(seen.bridge, spec),
-            "service": connected,
-            "dhcp": served and connected,
-        }
-        return tuple(Step(name) for name, so in already.items() if not so)
-
-    # ------------------------------------------------------------------ act
-
-    def execute(self, step: Step, spec: NetworkSpec, context: StepContext) -> None:
+    def execute(self, step: Step, spec: NetworkingSpec, context: StepContext) -> None:
         """Raises HostError(NETWORK) with the cause."""
-        acts: dict[str, Callable[[NetworkSpec], None]] = {
-            "record": self._record,
-            "firewall": self._guard,
-            "bridge": self._make_bridge,
-            "service": self._make_service,
-            "dhcp": self._serve,
-            "remove": self._remove,
-        }
+        with self._acting:
+            if step.name == RECORD:
+                self._record(spec)
+            elif step.name == FORGET:
+                self._file.unlink(missing_ok=True)
+            else:
+                self._again(step, self._document(spec))
+
+    def result(self, spec: NetworkingSpec) -> tuple[PowerState | None, dict[str, Any]]:
+        return None, {"networks": len(spec.networks), "ports": len(spec.ports)}
+
+    def _again(self, step: Step, document: Document) -> None:
+        """Do a step of a part, as the part sees it now: the steps before it may have changed what there is to do."""
+        part = next(part for part in self._parts if step.name in (*part.steps, *part.removals))
+        for now in part.plan(document, part.seen(document, _look(), deep=False)):
+            if now.name == step.name:
+                part.execute(now, document)
+
+    def _document(self, spec: NetworkingSpec) -> Document:
         try:
-            acts[step.name](spec)
-        except OSError as error:
-            raise HostError(ErrorCode.NETWORK, f"network {spec.uuid}, {step.name}: {error}", step=step.name) from error
-
-    def result(self, spec: NetworkSpec) -> tuple[PowerState | None, dict[str, Any]]:
-        if spec.want is Want.ABSENT:
-            return None, {}
-        return None, {"bridge": names.bridge(spec.uuid), "namespace": names.namespace(spec.uuid)}
-
-    def _record(self, spec: NetworkSpec) -> None:
-        directory = self._state / spec.uuid
-        directory.mkdir(parents=True, exist_ok=True)
-        partial = directory / "spec.new"
-        partial.write_text(json.dumps(dump(spec)))
-        partial.replace(directory / "spec.json")
-
-    def _guard(self, spec: NetworkSpec) -> None:
-        with self._firewall:
-            firewall.apply(names.short(spec.uuid), firewall.allowed(spec))
-
-    def _make_bridge(self, spec: NetworkSpec) -> None:
-        name = names.bridge(spec.uuid)
-        self._netlink.make_bridge(
-            name, alternative=names.alternative(name, spec.uuid), mac=names.mac("bridge", spec.uuid), mtu=spec.mtu
-        )
-
-    def _make_service(self, spec: NetworkSpec) -> None:
-        leg, namespace = names.leg(spec.uuid), names.namespace(spec.uuid)
-        if not dhcp.served(spec):
-            self._unmake_service(spec.uuid)
-            return
-        # A server bound to a leg that is replaced hears nothing on the new one; the next step starts it again.
-        self._server(spec.uuid).stop()
-        self._netlink.make_leg(
-            leg,
-            alternative=names.alternative(leg, spec.uuid),
-            bridge=names.bridge(spec.uuid),
-            namespace=namespace,
-            mtu=spec.mtu,
-        )
-        self._netlink.configure_service(
-            namespace, mac=names.mac("service", spec.uuid), mtu=spec.mtu, addresses=dhcp.service_addresses(spec)
-        )
-
-    def _unmake_service(self, uuid: str) -> None:
-        self._server(uuid).stop()
-        self._netlink.delete(names.leg(uuid))
-        self._netlink.remove_namespace(names.namespace(uuid))
-
-    def _serve(self, spec: NetworkSpec) -> None:
-        server = self._server(spec.uuid)
-        if not dhcp.served(spec):
-            server.stop()
-            return
-        self._run.mkdir(parents=True, exist_ok=True)
-        self._run.chmod(0o755)  # dnsmasq reads its files as nobody
-        server.apply(spec)
-
-    def _remove(self, spec: NetworkSpec) -> None:
-        uuid = spec.uuid
-        self._unmake_service(uuid)
-        self._netlink.delete(names.bridge(uuid))
-        with self._firewall:
-            firewall.apply(names.short(uuid), frozenset())
-        for directory in (self._run / uuid, self._state / uuid):
-            with suppress(FileNotFoundError):
-                shutil.rmtree(directory)
+            return Document(spec)
+        except ValueError as bad:
+            raise HostError(ErrorCode.NETWORK, f"the networking of {spec.uuid} cannot be: {bad}") from bad
 
     # ------------------------------------------------------------------ look around
 
-    def observe(self) -> tuple[tuple[NetworkSeen, ...], tuple[LinkSeen, ...], tuple[str, ...]]:
+    def observe(self) -> NetworkingObserved:
         """Never raises: what could not be read is a problem."""
+        spec = self._recorded()
+        if spec is None:
+            return NetworkingObserved(
+                networking=NetworkingSeen(generation=None, healthy=True, detail="nothing was asked for yet")
+            )
         try:
-            links, wall = self._netlink.links(), firewall.seen()
-        except HostError as error:
-            return (), (), (str(error),)
-        uuids = sorted(path.name for path in self._state.glob("*/") if (path / "spec.json").exists())
-        networks = tuple(self._observe_one(uuid, links=links, wall=wall) for uuid in uuids)
-        known = {names.short(uuid): uuid for uuid in uuids}
-        of_bridge = {link.index: link.name[4:] for link in links.values() if link.name.startswith("skb-")}
-        ours = [link for link in links.values() if names.OURS.fullmatch(link.name) or link.group == names.GROUP]
-        rows = []
-        for link in ours:
-            short = of_bridge.get(link.master, link.name[4:])
-            rows.append(LinkSeen(name=link.name, kind=link.kind, network=known.get(short), up=link.up))
-        return networks, tuple(sorted(rows, key=lambda row: row.name)), tuple(_strays(rows, wall, known))
+            with self._acting:
+                return self._observe(self._document(spec))
+        except (HostError, OSError) as bad:
+            seen = NetworkingSeen(generation=None, healthy=False, detail=str(bad))
+            return NetworkingObserved(networking=seen, problems=(f"networking cannot be looked at: {bad}",))
 
-    def _observe_one(self, uuid: str, *, links: dict[str, Link], wall: FirewallSeen) -> NetworkSeen:
-        report = functools.partial(NetworkSeen, uuid=uuid, generation=None)
+    def _observe(self, document: Document) -> NetworkingObserved:
+        world = _look()
+        faults: dict[str, list[str]] = {}
+        wrong: list[str] = []
+        for part in self._parts:
+            seen = part.seen(document, world, deep=True)
+            for uuid, why in part.faults(document, seen).items():
+                faults.setdefault(uuid, []).append(why)
+            wrong += [step.name for step in part.plan(document, seen)]
+        whole = "; ".join(faults.get("", ()))
+        return NetworkingObserved(
+            networking=NetworkingSeen(
+                generation=None,
+                healthy=not wrong and not whole,
+                detail=whole or (f"to be mended: {', '.join(wrong)}" if wrong else ""),
+                backend=firewall.backend().value,
+                checks=self._checks(document, world),
+            ),
+            networks=tuple(
+                NetworkSeen(uuid=uuid, healthy=uuid not in faults, detail="; ".join(faults.get(uuid, ())))
+                for uuid in sorted(document.networks)
+            ),
+            links=_ours(document, world),
+        )
+
+    def _checks(self, document: Document, world: World) -> tuple[HostCheck, ...]:
+        return checks.checks(document, dict(world.links), calls_iptables=_calls_iptables())
+
+    def trace(self, asked: Trace) -> Traced:
+        spec = self._recorded()
+        if spec is None or all(port.uuid != asked.port for port in spec.ports):
+            raise HostError(ErrorCode.NOT_FOUND, f"port {asked.port} is not on this host")
+        from hostd.network.trace import hops
+
+        return Traced(hops=hops(self._document(spec), _look(), asked))
+
+    # ------------------------------------------------------------------ taps
+
+    def _tap_appeared(self, name: str) -> None:
+        """A guest was plugged in: what its tap needs is given to it. On the watch's thread."""
         try:
-            found = self._find(uuid, links=links, wall=wall)
-            if found.recorded is None:
-                return report(healthy=False, detail="its record cannot be read")
-            missing = [step.name for step in self.plan(found.recorded, found)]
-        except (HostError, OSError, ValueError) as error:
-            return report(healthy=False, detail=str(error))
-        return report(healthy=not missing, detail=f"to be mended: {', '.join(missing)}" if missing else "")
+            with self._acting:
+                spec = self._recorded()
+                if spec is None or all(names.tap(port.uuid) != name for port in spec.ports):
+                    return
+                document = self._document(spec)
+                for step in self._shaping.plan(document, self._shaping.seen(document, _look(), deep=False)):
+                    self._shaping.execute(step, document)
+        except (HostError, OSError) as bad:
+            log.warning("tap %s: %s", name, bad)  # a look tells of it, and the next document mends it
 
-    def _server(self, uuid: str) -> Server:
-        return Server(self._run / uuid, namespace=names.namespace(uuid))
+    # ------------------------------------------------------------------ the record
 
-    def _recorded(self, uuid: str) -> NetworkSpec | None:
+    def _record(self, spec: NetworkingSpec) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._file.with_suffix(".new")
+        partial.write_text(json.dumps(dump(spec)))
+        partial.replace(self._file)
+
+    def _recorded(self) -> NetworkingSpec | None:
         try:
-            return load(NetworkSpec, json.loads((self._state / uuid / "spec.json").read_text()))
+            spec = load(NetworkingSpec, json.loads(self._file.read_text()))
         except (FileNotFoundError, json.JSONDecodeError, HostError):
-            return None  # an unreadable record is written anew by the next apply
+            return None  # an unreadable record is written anew by the next document
+        return None if spec.want is Want.ABSENT else spec
 
 
-def _is_bridge(link: Link | None, spec: NetworkSpec) -> bool:
-    return link is not None and (
-        link.kind == "bridge"
-        and link.up
-        and link.mtu == spec.mtu
-        and link.mac == names.mac("bridge", spec.uuid)
-        and link.group == names.GROUP
-        and names.alternative(link.name, spec.uuid) in link.alternatives
-    )
+def _look() -> World:
+    try:
+        return World(links=rtnetlink.links(), namespaces=namespaces.names())
+    except OSError as bad:
+        raise HostError(ErrorCode.NETWORK, f"reading links: {bad}") from bad
 
 
-def _is_service(seen: NetworkFound, spec: NetworkSpec, *, addresses: frozenset[str]) -> bool:
-    if not dhcp.served(spec):
-        return seen.leg is None and not seen.namespace
-    if seen.bridge is None or seen.leg is None or seen.service is None:
-        return False
-    return (
-        seen.leg.up
-        and seen.leg.master == seen.bridge.index
-        and seen.leg.mtu == seen.service.mtu == spec.mtu
-        and seen.leg.group == names.GROUP
-        and seen.service.up
-        and seen.service.mac == names.mac("service", spec.uuid)
-        and seen.service.addresses == addresses
-    )
+def _calls_iptables() -> bool:
+    return firewall.backend() is Backend.BR_NETFILTER
 
 
-def _strays(rows: list[LinkSeen], wall: FirewallSeen, known: dict[str, str]) -> list[str]:
-    """What carries our mark and belongs to no network of this host."""
-    strays = [f"link {row.name} belongs to no network of this host" for row in rows if row.network is None]
-    strays += [
-        f"namespace {name} belongs to no network of this host"
-        for name in sorted(namespaces.names())
-        if name.startswith("skn-") and name[4:] not in known
-    ]
-    unknown = sorted({right.tap for right in wall.allowed if right.network not in known})
-    return strays + [f"the firewall knows {tap}, of no network of this host" for tap in unknown]
+def _ours(document: Document, world: World) -> tuple[LinkSeen, ...]:
+    """Our links, each with the network it belongs to."""
+    short = {names.short(uuid): uuid for uuid in document.networks}
+    bridges = {link.index: short.get(link.name[4:]) for link in world.links.values() if link.name.startswith("skb-")}
+    found = []
+    for link in world.links.values():
+        if names.OURS.fullmatch(link.name) or link.group == names.GROUP:
+            network = bridges.get(link.master) or short.get(link.name[4:])
+            found.append(LinkSeen(name=link.name, kind=link.kind, network=network, up=link.up))
+    return tuple(sorted(found, key=lambda link: link.name))

@@ -178,7 +178,7 @@ class Netlink:
         )
 
     def mark(self, name: str, *, prefix: str, mark: str | None) -> None:
-        """Leave a mark on an interface: an alternative name that begins with `prefix`, in the place of any other such."""
+        """Leave a mark on an interface: an alternative name that begins with `prefix`, the only one that does."""
 
         def put() -> None:
             link = rtnetlink.links()[name]

@@ -14,7 +14,7 @@ import attrs
 
 from hostd.drivers import Step
 from hostd.network.document import Document
-from hostd.network.netlink import Link
+from hostd.network.rtnetlink import Link
 
 SeenT = TypeVar("SeenT")
 

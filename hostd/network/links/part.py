@@ -10,7 +10,6 @@ import attrs
 from hostd.drivers import Step
 from hostd.network import names, namespaces, rtnetlink
 from hostd.network.document import Document
-from hostd.network.links import sysctls
 from hostd.network.links.wanted import MARK, Leg, Uplink, Wanted, wanted
 from hostd.network.netlink import Link, Netlink
 from hostd.network.part import World
@@ -31,14 +30,13 @@ class LinksSeen:
     namespaces: frozenset[str]
     services: Mapping[str, tuple[str, int, frozenset[str]]] | None
     """Namespace to MAC, MTU and addresses of its `svc`, where they were read; None where marks are believed."""
-    sysctls: Mapping[str, str]
 
 
 class Links:
     """See hostd.network.part.Part."""
 
     name: Final = "links"
-    steps: Final = ("sysctls", "links")
+    steps: Final = ("links",)
     removals: Final = ("links_remove",)
 
     def __init__(self, netlink: Netlink, *, calls_iptables: Callable[[], bool]) -> None:
@@ -53,7 +51,7 @@ class Links:
         if deep:
             spaces = [name for name in world.namespaces if name.startswith("skn-")]
             services = {name: found for name in spaces if (found := _service(name)) is not None}
-        return LinksSeen(links=world.links, namespaces=world.namespaces, services=services, sysctls=sysctls.read())
+        return LinksSeen(links=world.links, namespaces=world.namespaces, services=services)
 
     def plan(self, document: Document, seen: LinksSeen) -> tuple[Step, ...]:
         """`links` with the networks to be put right; `links_remove` with the links and namespaces nobody asks for.
@@ -61,8 +59,6 @@ class Links:
         Raises HostError(CONFLICT) for another network of the same short name.
         """
         steps = []
-        if document.present and sysctls.wrong(seen.sysctls):
-            steps.append(Step("sysctls"))
         every = self._wanted(document)
         for one in every:
             _refuse_conflict(one, seen.links)
@@ -101,9 +97,6 @@ class Links:
 
     def execute(self, step: Step, document: Document) -> None:
         """Raises HostError(NETWORK), once everything that can be done is done."""
-        if step.name == "sysctls":
-            sysctls.write()
-            return
         if step.name == "links_remove":
             for name in step.args["links"]:
                 self._netlink.delete(name)
