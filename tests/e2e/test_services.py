@@ -11,16 +11,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hostd.drivers import Happened
 from hostd.network import names, namespaces, rtnetlink
 from hostd.network.document import Document
+from hostd.network.driver import NetworkingDriver
 from hostd.network.part import World
 from hostd.network.services import Dhcp, MetadataPart
 from hostd.network.services.dnsmasq import Server
-from hostd.spec import Metadata, NameRecord, PortAddress
+from hostd.spec import (
+    Direction,
+    GroupSpec,
+    Metadata,
+    NameRecord,
+    NetworkingSpec,
+    PortAddress,
+    RuleSpec,
+    Want,
+)
 from tests.e2e.sandbox import isolated
 from tests.hostd.network.services.documents import (
     NETWORK,
@@ -40,6 +51,8 @@ pytestmark = pytest.mark.e2e
 
 RUN = Path("/run/skydeck")
 ROUTER_SPACE = names.router(ROUTER)
+GROUP = "99999999-0000-4000-8000-000000000000"
+HOSTNAME = "/latest/meta-data/hostname"
 OTHER = "0b000000-0000-4000-8000-000000000002"
 
 
@@ -97,8 +110,12 @@ def services() -> Iterator[Services]:
         services = Services()
         yield services
         services.stop()
-        for path in RUN.glob("dhcp/*/dnsmasq.pid"):
-            os.kill(int(path.read_text()), signal.SIGKILL)
+        kill_servers()
+
+
+def kill_servers() -> None:
+    for path in RUN.glob("dhcp/*/dnsmasq.pid"):
+        os.kill(int(path.read_text()), signal.SIGKILL)
 
 
 def lay(uuid: str = NETWORK, *addresses: str) -> None:
@@ -117,12 +134,13 @@ def world() -> World:
     return World(links=rtnetlink.links(), namespaces=namespaces.names())
 
 
-def plug(number: int = 1, *, uuid: str = NETWORK, mac: str | None = None) -> str:
-    """A guest made of a namespace, on a network's bridge; its name."""
+def plug(number: int = 1, *, uuid: str = NETWORK, tap: str = "") -> str:
+    """A guest made of a namespace, on a network's bridge; its name. `tap`: how its cable is called on the host."""
     guest = f"guest-{uuid[:2]}-{number}"
+    tap = tap or f"t-{uuid[:2]}-{number}"
     sh(f"""ip netns add {guest}
-        ip link add t-{uuid[:2]}-{number} type veth peer name eth0 address {mac or port(number).mac} netns {guest}
-        ip link set t-{uuid[:2]}-{number} master {names.bridge(uuid)} up
+        ip link add {tap} mtu 1450 type veth peer name eth0 address {port(number).mac} netns {guest}
+        ip link set {tap} master {names.bridge(uuid)} up
         ip -n {guest} link set lo up; ip -n {guest} link set eth0 up""")
     return guest
 
@@ -334,12 +352,12 @@ def test_the_same_addresses_in_two_networks_are_two_guests(services: Services) -
     guests = plug(), plug(uuid=OTHER)
     for guest, name in zip(guests, ("one", "two"), strict=True):
         assert lease(guest)["ip"] == "10.0.0.10"
-        assert get(guest, "/latest/meta-data/hostname") == name
+        assert get(guest, HOSTNAME) == name
         assert get(guest, "/latest/meta-data/local-ipv4") == "10.0.0.10"
     # An address that no port has is nobody.
     stranger = plug(3)
     sh(f"ip -n {stranger} addr add 10.0.0.66/24 dev eth0; ip -n {stranger} route add 169.254.169.254 via 10.0.0.2")
-    assert get(stranger, "/latest/meta-data/hostname") == ""
+    assert get(stranger, HOSTNAME) == ""
 
 
 def test_metadata_follows_the_instance_and_its_floating_ip(services: Services) -> None:
@@ -372,7 +390,7 @@ def test_a_guest_that_knows_only_its_router_is_answered_there(services: Services
     services.apply(routed())
     guest = plug()
     sh(f"ip -n {guest} addr add 10.0.0.10/24 dev eth0; ip -n {guest} route add default via 10.0.0.1")
-    assert get(guest, "/latest/meta-data/hostname") == "web"
+    assert get(guest, HOSTNAME) == "web"
 
 
 def test_a_guest_asks_by_ipv6_too(services: Services) -> None:
@@ -380,7 +398,7 @@ def test_a_guest_asks_by_ipv6_too(services: Services) -> None:
     services.apply(document())
     guest = plug()
     wait(lambda: "fe80" in sh(f"ip -n {guest} -6 addr show dev eth0 -tentative"))
-    assert get(guest, "/latest/meta-data/hostname", address="fe80::a9fe:a9fe") == "web"
+    assert get(guest, HOSTNAME, address="fe80::a9fe:a9fe") == "web"
 
 
 def test_fifty_networks_from_nothing_take_well_under_a_second(services: Services) -> None:
@@ -403,3 +421,57 @@ def test_fifty_networks_from_nothing_take_well_under_a_second(services: Services
     began = time.perf_counter()
     assert services.apply(document(networks=(), ports=())) == ["dhcp_remove", "metadata_remove"]
     assert not list((RUN / "dhcp").iterdir())
+
+
+class Unwatched:
+    """A StepContext nobody looks at."""
+
+    cache: Any = None
+
+    def progress(self, percent: int) -> None: ...
+
+
+def converge(driver: NetworkingDriver, wanted: Document) -> list[str]:
+    """Apply a document with the whole driver, and name the steps that were taken."""
+    steps = driver.plan(wanted.spec, driver.seen(wanted.spec.uuid))
+    for step in steps:
+        driver.execute(step, wanted.spec, Unwatched())
+    return [step.name for step in steps]
+
+
+def test_behind_the_firewall_a_guest_is_itself_and_nobody_else() -> None:
+    """With all parts: security groups that let out, anti-spoofing, and hostd started anew in between."""
+    outward = tuple(
+        RuleSpec(uuid=f"{GROUP[:-1]}{version}", direction=Direction.EGRESS, version=version) for version in (4, 6)
+    )
+    guests = tuple(port(number, groups=(GROUP,)) for number in (1, 2))
+    wanted = document(ports=guests, groups=(GroupSpec(uuid=GROUP, rules=outward),))
+    told = {guest.device: metadata(hostname=guest.hostname) for guest in guests}
+    with isolated():
+        driver = NetworkingDriver(state=Path("/run/state"), run=RUN)
+        driver.start(lambda happened: None, told.get)
+        again = NetworkingDriver(state=Path("/run/state"), run=RUN)
+        try:
+            assert {"dhcp", "metadata"} <= set(converge(driver, wanted))
+            assert converge(driver, wanted) == []
+            one, two = (plug(number, tap=names.tap(guest.uuid)) for number, guest in enumerate(guests, 1))
+            assert (lease(one)["ip"], lease(two)["ip"]) == ("10.0.0.10", "10.0.0.11")
+            assert (get(one, HOSTNAME), get(two, HOSTNAME)) == ("web-1", "web-2")
+            assert ask(one, "far") == ["10.0.0.77"]
+            driver.stop()
+            again.start(lambda happened: None, told.get)
+            assert get(two, HOSTNAME) == ""
+            assert converge(again, wanted) == ["metadata"]
+            assert (get(one, HOSTNAME), get(two, HOSTNAME)) == ("web-1", "web-2")
+            # One takes the other's address, and asks from it.
+            sh(f"ip -n {one} addr add 10.0.0.11/24 dev eth0")
+            sh(f"ip -n {one} route replace 169.254.169.254 via 10.0.0.2 src 10.0.0.11")
+            assert get(one, HOSTNAME) == ""
+            assert get(two, HOSTNAME) == "web-2"
+            assert all(network.healthy for network in again.observe().networks)
+            converge(again, Document(NetworkingSpec(uuid=wanted.spec.uuid, want=Want.ABSENT)))
+            assert namespaces.names() == {one, two}
+        finally:
+            driver.stop()
+            again.stop()
+            kill_servers()
