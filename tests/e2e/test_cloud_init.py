@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from hostd.compute.domain_xml import Hardware, Places, render
 from hostd.spec import Accel
 from hostd.storage import config_drive
-from tests.e2e.test_services import Services, lease, plug, services  # noqa: F401 - the fixture
+from tests.e2e.served import Services, lease, plug, serving
 from tests.hostd.network.services.documents import document, port
 from tests.hostd.specs import instance, metadata
 from tests.lab.cloud_init import PYTHON, unpack
@@ -35,6 +36,12 @@ NETWORK_DATA = {
     "services": [{"type": "dns", "address": "9.9.9.9"}],
 }
 TOLD = metadata(user_data="I2Nsb3VkLWNvbmZpZwo=", network_data=NETWORK_DATA, files={"/etc/motd": "aGk="}, image_id=UUID)
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    with serving() as services:
+        yield services
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +105,7 @@ def seed(machine: Path, label: str, directory: str) -> None:
     disc.close()
 
 
-def test_the_metadata_service_is_accepted(services: Services, tree: Path, machine: Path) -> None:  # noqa: F811
+def test_the_metadata_service_is_accepted(services: Services, tree: Path, machine: Path) -> None:
     services.told[UUID] = TOLD
     services.apply(document())
     guest = plug()
@@ -112,7 +119,7 @@ def test_the_metadata_service_is_accepted(services: Services, tree: Path, machin
     assert [subnet["type"] for subnet in link["subnets"]] == ["dhcp4", "ipv6_slaac"]
 
 
-def test_the_config_drive_is_accepted(services: Services, tree: Path, machine: Path) -> None:  # noqa: F811
+def test_the_config_drive_is_accepted(services: Services, tree: Path, machine: Path) -> None:
     seed(machine, config_drive.OPENSTACK_LABEL, "config_drive")
     found = read(tree, machine, "ConfigDrive", guest=plug())
     assert (found["instance_id"], found["hostname"]) == (UUID, "web")
