@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Iterable
 from typing import Any, Final
@@ -102,7 +103,7 @@ def create(
         description=description,
         created_at=now(session),
     )
-    quotas.check(session, ctx, subnets=1)
+    quotas.check(session, dataclasses.replace(ctx, project_id=project_id), subnets=1)
     session.add(subnet)
     session.flush()
     if dhcp:
