@@ -28,7 +28,6 @@ from hostd.spec import (
 )
 from tests.e2e.sandbox import isolated
 from tests.e2e.served import (
-    ROUTER_SPACE,
     RUN,
     Services,
     ask,
@@ -191,7 +190,6 @@ def test_foreign_names_are_asked_by_way_of_the_router(services: Services) -> Non
     line = ["dnsmasq", "-k", "-C", "/dev/null", "-R", "-p", "53", "-A", "/example.org/198.51.100.7"]
     upstream = subprocess.Popen(["ip", "netns", "exec", "outside", *line])
     try:
-        sh(f"ip netns add {ROUTER_SPACE}; ip -n {ROUTER_SPACE} link set lo up")
         wanted = routed(resolvers=("192.0.2.53",))
         services.apply(wanted)
         assert services.apply(wanted) == []

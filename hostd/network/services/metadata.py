@@ -55,6 +55,8 @@ class MetadataSeen:
     """Namespaces with a listener of this process."""
     lost: frozenset[str]
     """Those that were replaced since: their listeners hear nobody."""
+    spaces: frozenset[str]
+    """Every namespace there is."""
     callers: Callers
     """Whom this process knows."""
 
@@ -88,12 +90,17 @@ class MetadataPart:
     def seen(self, wanted: Document, world: World, *, deep: bool) -> MetadataSeen:
         with self._lock:
             lost = frozenset(name for name, stood in self._open.items() if _stands(name, world.links) != stood)
-            return MetadataSeen(open=frozenset(self._open) - lost, lost=lost, callers=self._callers)
+            return MetadataSeen(
+                open=frozenset(self._open) - lost, lost=lost, spaces=world.namespaces, callers=self._callers
+            )
 
     def plan(self, wanted: Document, seen: MetadataSeen) -> tuple[Step, ...]:
         """`metadata` with the namespaces to listen in, `metadata_remove` with those to listen in no more."""
         known = callers(wanted)
-        missing = sorted(known.keys() - seen.open)
+        # A router's namespace is the routers' to make: until it is there, its guests have the network's listener.
+        missing = sorted(
+            name for name in known.keys() - seen.open if _is_service(name) or name in seen.spaces | seen.lost
+        )
         left = sorted((seen.open | seen.lost) - known.keys())
         steps = []
         if missing or any(seen.callers.get(name) != of for name, of in known.items()):
@@ -131,7 +138,11 @@ class MetadataPart:
             try:
                 self._listen(name, links)
             except OSError as bad:
-                failed.append(f"{name}: {bad}")
+                if _is_service(name) or namespaces.exists(name):
+                    failed.append(f"{name}: {bad}")
+                else:
+                    with self._lock:
+                        self._open.pop(name, None)
         if failed:
             raise HostError(ErrorCode.NETWORK, f"the metadata service cannot listen in {'; '.join(failed)}")
 

@@ -46,8 +46,9 @@ def steps(wanted: Document, seen: MetadataSeen) -> list[tuple[str, list[str]]]:
     return [(step.name, step.args["namespaces"]) for step in MetadataPart().plan(wanted, seen)]
 
 
-NOTHING = MetadataSeen(open=frozenset(), lost=frozenset(), callers={})
-SO = MetadataSeen(open=frozenset({SPACE}), lost=frozenset(), callers=callers(document()))
+SPACES = frozenset({SPACE, ROUTER_SPACE})
+NOTHING = MetadataSeen(open=frozenset(), lost=frozenset(), spaces=SPACES, callers={})
+SO = MetadataSeen(open=frozenset({SPACE}), lost=frozenset(), spaces=SPACES, callers=callers(document()))
 
 
 def test_steps() -> None:
@@ -59,6 +60,14 @@ def test_steps() -> None:
     replaced = attrs.evolve(SO, open=frozenset(), lost=frozenset({SPACE}))
     assert steps(document(), replaced) == [("metadata", [SPACE])]
     assert steps(document(ports=()), replaced) == [("metadata_remove", [SPACE])]
+
+
+def test_a_router_that_is_not_made_yet_is_waited_for() -> None:
+    early = attrs.evolve(SO, spaces=frozenset({SPACE}))
+    assert steps(routed(), early) == [("metadata", [])], "its guests are known already"
+    assert steps(routed(), attrs.evolve(early, callers=callers(routed()))) == []
+    assert steps(routed(), attrs.evolve(SO, callers=callers(routed()))) == [("metadata", [ROUTER_SPACE])]
+    assert steps(document(), attrs.evolve(NOTHING, spaces=frozenset())) == [("metadata", [SPACE])]
 
 
 def test_a_listener_that_is_not_there_is_a_fault() -> None:
