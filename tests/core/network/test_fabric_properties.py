@@ -217,7 +217,8 @@ def template(sqlite_template: Path) -> Path:
     lan.network("two", "10.1.0.0/24")
     lan.outside()
     lan.router("r", "one", external_gateway="public")
-    lan.guest("one", 1)
+    lan.floating(port=lan.guest("one", 1).id)
+    lan.guest("one", 2)
     lan.world.store.checkpoint()
     lan.world.store.close()
     return home / "skydeck.db"
