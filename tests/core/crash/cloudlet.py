@@ -27,10 +27,12 @@ from core.hosts.drift import Finding
 from core.hosts.hosts import Host
 from core.images import images
 from core.images.stores import ImageStore
-from core.network.tables import DHCP, Port
+from core.network import auto, fabric
+from core.network.fabric import HostNetworking
+from core.network.tables import GUEST, Port
 from core.operations.operations import OPEN, Operation
 from core.sql import select as sql_select
-from hostd.spec import PROTOCOL, STATUS, Hello, Observation, Observe
+from hostd.spec import PROTOCOL, STATUS, Hello, Observation, Observe, digest, dump
 from tests.contract.hosts import SocketPeer
 from tests.core.postgres import MEMORY
 from tests.core.world import World, check_claims
@@ -92,6 +94,10 @@ class Cloudlet:
                 id=self.host_id, name="h1", address="", port=0, ssh_user="", host_key="",
                 socket=str(self.host_run / "hostd.sock"), availability_zone="nova",
             )  # fmt: skip
+        with self.store.write() as session:
+            # With a router on their network, guests come by every step of networking.
+            hosts.update_host(session, self.world.admin, self.host_id, physnets={"ext": "eth1"})
+            auto.auto(session, self.world.admin, self.config, physical_network="ext", cidr="203.0.113.0/24")
         self.restart("serve")
         self._until(self._host_is_ready, "the host does not come up")
 
@@ -190,6 +196,7 @@ class Cloudlet:
     def check(self) -> None:
         """Invariants 4 to 8 and 11 over database and host, once the host has been looked at."""
         self._until(self._host_is_ready, "the host does not come back")
+        self._until(self._networking_is_told, "the host is not told of its networking")
         seen = asyncio.run(self._observe())
         with self.store.read() as session:
             check_claims(session)
@@ -203,9 +210,14 @@ class Cloudlet:
                 assert domain.power.value == wanted[placed[domain.uuid].vm_state]
                 assert not domain.quarantined
             assert {disk.instance for disk in seen.disks} == set(placed), "no files of nobody"
-            plugged = sql_select(Port.network_id).where(col(Port.host_id).is_not(None), col(Port.device_owner) != DHCP)
-            assert {network.uuid for network in seen.networks} == set(session.execute(plugged).scalars())
-            devices = sql_select(Port.device_id).where(col(Port.device_owner) != DHCP)
+            told = fabric.document(session, self.config, self.host_id)
+            assert {network.uuid for network in seen.networks} == {network.uuid for network in told.networks}
+            row = session.get(HostNetworking, self.host_id)
+            assert row is not None
+            assert seen.networking is not None
+            assert row.generation == row.applied == seen.networking.generation
+            assert (row.digest, row.error) == (digest(dump(told)), None)
+            devices = sql_select(Port.device_id).where(col(Port.device_owner).startswith(GUEST))
             assert set(session.execute(devices).scalars()) <= {row.id for row in live}, "no port of nobody"
             assert not session.execute(sql_select(Operation).where(col(Operation.state).in_(OPEN))).all()
             assert not session.execute(sql_select(Finding).where(col(Finding.resolved_at).is_(None))).all()
@@ -215,6 +227,11 @@ class Cloudlet:
         with self.store.read() as session:
             row = session.get(Host, self.host_id)
             return row is not None and row.state == "up" and row.vcpus > 0
+
+    def _networking_is_told(self) -> bool:
+        with self.store.read() as session:
+            row = session.get(HostNetworking, self.host_id)
+            return row is not None and row.applied == row.generation
 
     async def _ask_host_id(self) -> str:
         peer = await self._peer()
