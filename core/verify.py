@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ipaddress
 import unicodedata
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import func
 from sqlmodel import Session, col
@@ -23,12 +24,15 @@ from core.errors import SkydeckError
 from core.hosts.hosts import RESOURCES, Claim, Host
 from core.network import fabric
 from core.network.fabric import HostNetworking
-from core.network.tables import ROUTER_INTERFACE, FixedIP, Port, Router
+from core.network.tables import HOST_GATEWAY, FixedIP, FloatingIP, Port, Router, Subnet
 from core.operations.operations import OPEN, Operation, State
 from core.runner import Runner
 from core.sql import select
-from core.store import Store
-from hostd.spec import Observation, PowerState, load
+from core.store import Store, now
+from hostd.spec import Observation, PowerState, digest, dump, load
+
+SETTLED: Final = 60_000_000
+"""Microseconds after which a change has come to every living host."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,17 @@ class Violation:
     """Its number in the design, 1 to 11; 0: it could not be checked."""
     title: str
     evidence: str = ""
+
+
+class Address(NamedTuple):
+    """A fixed IP with what it belongs to."""
+
+    network_id: str
+    ip: str
+    port_network: str | None
+    """None when the port does not exist."""
+    subnet_network: str
+    cidr: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,15 +70,23 @@ class Facts:
     """Accepted instance.create: operation id to instance id."""
     known_instances: frozenset[str]
     """Ids of every instance row, deleted ones too."""
-    addresses: list[tuple[str, str, bool]]
-    """(network id, ip, whether its port exists)."""
+    addresses: list[Address]
     networks_on: frozenset[tuple[str, str]]
     """(network id, host id) of what each host shall carry."""
-    networking: dict[str, int]
-    """Host to the newest generation of its networking."""
+    networking: dict[str, HostNetworking]
+    """By host."""
+    told: dict[str, str]
+    """Host to the digest of what it would be told of its networking now."""
+    floating: list[FloatingIP]
+    ways_out: frozenset[tuple[str, str | None]]
+    """(router id, external network id) of every router."""
+    gateways: list[tuple[str, str, bool]]
+    """(host id, external network id, whether the host needs it) of addresses that guests are seen as."""
     seen: dict[str, Observation]
     busy: frozenset[str]
     """Objects with an open operation: what a host has of them may differ for now."""
+    at: int
+    """When this was gathered, in microseconds since the epoch."""
 
 
 def verify(store: Store, config: Config) -> list[Violation]:
@@ -78,7 +101,7 @@ async def _verify(store: Store, config: Config) -> list[Violation]:
         seen: dict[str, Observation] = {}
         if await runner.read(lambda session: session.execute(select(func.count(col(Host.id)))).scalar_one()):
             seen, found = await _observe(runner, config)
-        facts = await runner.read(lambda session: gather(session, seen))
+        facts = await runner.read(lambda session: gather(session, config, seen))
         for check in CHECKS:
             found.extend(check(facts))
         return sorted(found, key=lambda violation: violation.invariant)
@@ -103,24 +126,29 @@ async def _observe(runner: Runner, config: Config) -> tuple[dict[str, Observatio
     return seen, blind
 
 
-def gather(session: Session, seen: dict[str, Observation]) -> Facts:
+def gather(session: Session, config: Config, seen: dict[str, Observation]) -> Facts:
     """The database's side of the facts, in one snapshot."""
 
     def rows(table: Any, *where: Any) -> list[Any]:
         return list(session.execute(select(table).where(*where)).scalars())
 
     addresses = session.execute(
-        select(FixedIP.network_id, FixedIP.ip, Port.id).outerjoin(Port, col(Port.id) == col(FixedIP.port_id))
+        select(FixedIP.network_id, FixedIP.ip, Port.network_id, Subnet.network_id, Subnet.cidr)
+        .join(Subnet, col(Subnet.id) == col(FixedIP.subnet_id))
+        .outerjoin(Port, col(Port.id) == col(FixedIP.port_id))
     ).all()
+    networking = {row.host_id: row for row in rows(HostNetworking)}
+    gateways = session.execute(
+        select(Port.device_id, Port.network_id).where(col(Port.device_owner) == HOST_GATEWAY)
+    ).all()
+    needed = {host: fabric.gateways_needed(session, host) for host in {host for host, _ in gateways}}
     open_operations = rows(Operation, col(Operation.state).in_(OPEN))
     creates = session.execute(
         select(Operation.id, Operation.object_id).where(
             col(Operation.kind) == "instance.create", col(Operation.lane) != ""
         )
     ).all()
-    bound = session.execute(
-        select(Port.network_id, Port.host_id).where(col(Port.host_id).is_not(None)).distinct()
-    ).all()
+    documents = {host: fabric.document(session, config, host) for host in networking}
     return Facts(
         instances={row.id: row for row in rows(Instance, col(Instance.deleted_at) == 0)},
         hosts={row.id: row for row in rows(Host)},
@@ -128,30 +156,17 @@ def gather(session: Session, seen: dict[str, Observation]) -> Facts:
         operations=open_operations,
         creates=dict(creates),
         known_instances=frozenset(session.execute(select(Instance.id)).scalars()),
-        addresses=[(network, ip, port is not None) for network, ip, port in addresses],
-        networks_on=frozenset(_carried(session, bound)),
-        networking={row.host_id: row.generation for row in rows(HostNetworking)},
+        addresses=[Address(*row) for row in addresses],
+        networks_on=frozenset((network.uuid, host) for host, spec in documents.items() for network in spec.networks),
+        networking=networking,
+        told={host: digest(dump(spec)) for host, spec in documents.items()},
+        floating=rows(FloatingIP),
+        ways_out=frozenset((row.id, row.external_network_id) for row in rows(Router)),
+        gateways=[(host, network, network in needed[host]) for host, network in gateways],
         seen=seen,
         busy=frozenset(operation.object_id for operation in open_operations),
+        at=now(session),
     )
-
-
-def _carried(session: Session, bound: Any) -> Iterator[tuple[str, str]]:
-    """(network, host) for each network a host's guests are on or their routers lead to."""
-    on: dict[str, set[str]] = {}
-    for network, host in bound:
-        on.setdefault(host, set()).add(network)
-    for host, direct in on.items():
-        inside = fabric.joined(session, direct)
-        outside = session.execute(
-            select(Router.external_network_id).where(
-                col(Router.id) == col(Port.device_id),
-                col(Port.device_owner) == ROUTER_INTERFACE,
-                col(Port.network_id).in_(inside),
-            )
-        ).scalars()
-        for network in inside | {uuid for uuid in outside if uuid}:
-            yield network, host
 
 
 # ---------------------------------------------------------------------------- the checks
@@ -183,10 +198,20 @@ def _one_owner(facts: Facts) -> Iterator[Violation]:
 
 
 def _addresses(facts: Facts) -> Iterator[Violation]:
-    """3. (network, IP) and MAC are unique (the database holds that); each fixed IP belongs to an existing port."""
-    for network, ip, has_port in facts.addresses:
-        if not has_port:
-            yield Violation(invariant=3, title=f"address {ip} belongs to no port", evidence=f"network {network}")
+    """3. (network, IP) and MAC are unique (the database holds that); each fixed IP belongs to an existing port, and
+    to a subnet of its network."""
+    for address in facts.addresses:
+        where = f"network {address.network_id}"
+        if address.port_network is None:
+            yield Violation(invariant=3, title=f"address {address.ip} belongs to no port", evidence=where)
+        elif {address.port_network, address.subnet_network} != {address.network_id}:
+            yield Violation(
+                invariant=3, title=f"address {address.ip} is on another network than its port", evidence=where
+            )
+        if ipaddress.ip_address(address.ip) not in ipaddress.ip_network(address.cidr):
+            yield Violation(
+                invariant=3, title=f"address {address.ip} is not in its subnet {address.cidr}", evidence=where
+            )
 
 
 def _within_capacity(facts: Facts) -> Iterator[Violation]:
@@ -245,7 +270,8 @@ def _generations(facts: Facts) -> Iterator[Violation]:
                     title=f"host {_name(facts, host_id)} is ahead on {instance.name}",
                     evidence=f"generation {domain.generation} > {instance.generation}",
                 )
-        given = facts.networking.get(host_id, 0)
+        row = facts.networking.get(host_id)
+        given = row.generation if row else 0
         applied = seen.networking.generation if seen.networking else None
         if applied is not None and applied > given:
             yield Violation(
@@ -309,6 +335,37 @@ def _as_wanted(facts: Facts) -> Iterator[Violation]:
         yield from _orphans(facts, host_id, seen, mine)
 
 
+def _networking_as_wanted(facts: Facts) -> Iterator[Violation]:
+    """11, of networking: living hosts have confirmed what the database wants of them, what floats leads somewhere, and
+    no host holds an address that it does not need."""
+    for host_id, row in facts.networking.items():
+        host = facts.hosts.get(host_id)
+        if host is None:
+            yield Violation(invariant=11, title=f"networking is kept for host {host_id}, which is gone")
+        elif host.state != "up":
+            continue
+        elif row.applied < row.generation:
+            if facts.at - row.changed_at > SETTLED:
+                why = row.error["title"] if row.error else f"generation {row.applied} < {row.generation}"
+                yield Violation(invariant=11, title=f"host {host.name} has not confirmed its networking", evidence=why)
+        elif row.digest != facts.told.get(host_id):
+            yield Violation(invariant=11, title=f"host {host.name} was told another networking than it should have")
+    for floating in facts.floating:
+        if floating.port_id is None:
+            if floating.status != "DOWN":
+                yield Violation(invariant=11, title=f"floating IP {floating.address} is {floating.status} on no port")
+        elif (floating.router_id, floating.network_id) not in facts.ways_out:
+            yield Violation(invariant=11, title=f"floating IP {floating.address} is on a port that no router leads to")
+    for host_id, network, needed in facts.gateways:
+        row_of = facts.networking.get(host_id)
+        if host_id not in facts.hosts or (not needed and row_of is not None and row_of.applied == row_of.generation):
+            yield Violation(
+                invariant=11,
+                title=f"host {_name(facts, host_id)} holds an address that it does not need",
+                evidence=f"external network {network}",
+            )
+
+
 def _orphans(facts: Facts, host_id: str, seen: Observation, mine: set[str] | frozenset[str]) -> Iterator[Violation]:
     name = _name(facts, host_id)
     for domain in seen.domains:
@@ -343,5 +400,6 @@ CHECKS: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     _chains,
     _escaped,
     _as_wanted,
+    _networking_as_wanted,
 )
 """In the order of the design's list."""
