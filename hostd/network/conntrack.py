@@ -87,7 +87,13 @@ def delete(gone: Iterable[Flow], *, namespace: str | None = None) -> int:
     Blocks. Raises HostError(NETWORK).
     """
     messages = [
-        _message(_DELETE, _REQUEST | _ACK, number, _attribute(_TUPLE | _NESTED, flow.key) + _zone(flow.zone))
+        _message(
+            _DELETE,
+            _REQUEST | _ACK,
+            number,
+            _attribute(_TUPLE | _NESTED, flow.key) + _attribute(_ZONE, _PORT.pack(flow.zone)),
+            family=socket.AF_INET if flow.source.version == 4 else socket.AF_INET6,
+        )
         for number, flow in enumerate(gone, 1)
     ]
     deleted = 0
@@ -119,16 +125,12 @@ def _refused(doing: str, number: int) -> HostError:
     return HostError(ErrorCode.NETWORK, f"conntrack: {doing}: {os.strerror(number)}")
 
 
-def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, number, 0, socket.AF_UNSPEC, 0, 0) + body
+def _message(kind: int, flags: int, number: int, body: bytes, *, family: int = socket.AF_UNSPEC) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, number, 0, family, 0, 0) + body
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _zone(zone: int) -> bytes:
-    return _attribute(_ZONE, _PORT.pack(zone))
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, memoryview]]:

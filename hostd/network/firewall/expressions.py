@@ -51,9 +51,9 @@ def jump(chain: str) -> Json:
     return {"jump": {"target": chain}}
 
 
-def vmap(key: Json, data: object) -> Json:
-    """Go where a map (`@name`, or pairs of key and verdict) says; on, where it says nothing."""
-    return {"vmap": {"key": key, "data": data}}
+def vmap(key: Json, name: str) -> Json:
+    """Go where a map says; on, where it says nothing."""
+    return {"vmap": {"key": key, "data": f"@{name}"}}
 
 
 def mangle(key: Json, value: object) -> Json:

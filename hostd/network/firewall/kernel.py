@@ -24,7 +24,7 @@ def backend() -> Backend:
     part = {"family": "bridge", "table": "skydeck-probe"}
     reply = nf.match({"ct": {"key": "state"}}, "established", "in")
     asked = (
-        nf.rule(nf.vmap(nf.meta("ibrname"), "@zones")),
+        nf.rule(nf.vmap(nf.meta("ibrname"), "zones")),
         nf.rule(reply, nf.ACCEPT),
         nf.rule(nf.mangle({"ct": {"key": "zone"}}, 1)),
     )

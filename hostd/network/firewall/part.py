@@ -8,6 +8,7 @@ no longer are forgotten: so a crash between the two is made good by the next pla
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,15 +18,17 @@ from hostd.drivers import Step
 from hostd.network import conntrack, nft
 from hostd.network.document import Document
 from hostd.network.firewall import kernel, rules
-from hostd.network.firewall.revocation import revoked
+from hostd.network.firewall.revocation import due, revoked
 from hostd.network.firewall.rules import BRIDGE, INET, REVOKING, Backend
-from hostd.network.firewall.tables import Table, difference, narrowed, removal, replacement
+from hostd.network.firewall.tables import Table, difference, listed, removal, replacement
 from hostd.network.nft import Json
 from hostd.network.part import World
 from hostd.spec import HostError
 
 LOAD: Final = "firewall"
 REMOVE: Final = "firewall_remove"
+log = logging.getLogger(__name__)
+
 _OURS: Final = frozenset({INET, BRIDGE})
 _REVOKING: Final = {"chain": {"family": BRIDGE[0], "table": BRIDGE[1], "name": REVOKING}}
 
@@ -48,7 +51,7 @@ class FirewallSeen:
     switched_on: tuple[str, ...] = ()
     """Global switches of br_netfilter that must be off."""
     altered: tuple[str, ...] = ()
-    """Chains, sets and maps that are not as they were loaded; known after a deep look only."""
+    """Chains, sets and maps that are not as they were loaded; found by a deep look."""
 
 
 class Firewall:
@@ -60,6 +63,8 @@ class Firewall:
         self._worked_out: tuple[Document, Backend, dict[str, int], tuple[Table, ...]] | None = None
         self._listed: tuple[str, dict[tuple[str, str], dict[str, str]]] | None = None
         """A mark, and how this kernel lists what it names."""
+        self._harmed: tuple[str, ...] = ()
+        """What the last deep look found altered, until it is loaded again: a shallow look would believe the mark."""
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -87,7 +92,9 @@ class Firewall:
         mark = rules.mark_of(tables)
         if nft.list_chain(*BRIDGE, mark) is None:
             return found
-        return attrs.evolve(found, mark=mark, altered=self._altered(tables, mark) if deep else ())
+        if deep:
+            self._harmed = self._altered(tables, mark)
+        return attrs.evolve(found, mark=mark, altered=self._harmed)
 
     def plan(self, wanted: Document, seen: FirewallSeen) -> tuple[Step, ...]:
         if not wanted.present:
@@ -127,20 +134,20 @@ class Firewall:
         backend = kernel.backend()
         kernel.prepare(backend)
         tables = self._tables(wanted, FirewallSeen(backend=backend, zones=_zones(backend)))
-        before = None if whole else self._standing()
-        owed = nft.list_chain(*BRIDGE, REVOKING) is not None
-        owed = owed or before is None or narrowed(before, tables)
+        known = None if whole or self._harmed else self._standing()
+        owed = known is None or due(known, tables) or nft.list_chain(*BRIDGE, REVOKING) is not None
         marks: list[Json] = [{"add": _REVOKING}] if owed else []
-        changes = difference(before, tables) if before is not None else None
+        changes = difference(known or _read_back(), tables)
+        try:
+            if changes is not None:
+                nft.run(changes + marks)
+        except HostError as error:
+            # Somebody changed what the difference starts from, and left the mark.
+            log.warning("firewall: replacing all, as a change was refused: %s", error)
+            changes = None
         if changes is None:
             nft.run(replacement(tables) + marks)
-        elif changes or marks:
-            try:
-                nft.run(changes + marks)
-            except HostError:
-                # Somebody changed what the difference starts from, and left the mark.
-                nft.run(replacement(tables) + marks)
-        self._loaded = tables
+        self._loaded, self._harmed = tables, ()
         if owed:
             zones = _networks(wanted, tables, backend)
             conntrack.delete(revoked(wanted, zones, conntrack.flows(rules.ZONES)))
@@ -171,6 +178,12 @@ class Firewall:
             there.pop(f"chain {REVOKING}", None)
             wrong += sorted(name for name in expected.keys() | there.keys() if expected.get(name) != there.get(name))
         return tuple(wrong)
+
+
+def _read_back() -> tuple[Table, ...]:
+    """Our tables as they stand, those that do."""
+    found = ((table, nft.list_table(*table, stateless=True)) for table in (INET, BRIDGE))
+    return tuple(listed(*table, items) for table, items in found if items is not None)
 
 
 def _zones(backend: Backend) -> dict[str, int]:

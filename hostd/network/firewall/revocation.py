@@ -3,17 +3,30 @@
 A tracked connection's packets pass as replies, whatever the rules now say. So when something was taken away, all
 tracked connections of our zones are asked about anew, by the document, and those it denies are forgotten. It needs no
 memory of what was allowed before, and comes out the same after a crash.
+
+A port that comes asks the same: its address may have been another's. (Not a port that goes: it may go on elsewhere,
+and connections with it, too.)
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from hostd.network.conntrack import Flow
 from hostd.network.document import Address, Block, Document
 from hostd.network.firewall.policy import Policy
+from hostd.network.firewall.tables import Table, gained, narrowed
 from hostd.spec import Direction, PortSpec
+
+_RECEIVING: Final = ("ingress_of", "ip4_ok", "ip6_ok", "net4_ok", "net6_ok")
+"""What has an element more when a port, or an address of one, is new."""
+
+
+def due(old: Sequence[Table], new: Sequence[Table]) -> bool:
+    """Whether connections may be tracked that the new rules would not let in."""
+    return narrowed(old, new) or any(gained(old, new, name) for name in _RECEIVING)
 
 
 def revoked(document: Document, zones: Mapping[str, int], flows: Iterable[Flow]) -> list[Flow]:

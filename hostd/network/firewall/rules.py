@@ -158,7 +158,7 @@ def _ingress() -> Chain:
     """May the frame go into the port it is on its way to? Every way ends here."""
     return Chain(
         rules=(
-            nf.rule(nf.vmap(nf.OIFNAME, "@ingress_of")),
+            nf.rule(nf.vmap(nf.OIFNAME, "ingress_of")),
             nf.dropping(spoofing.TO_TAP, comment="unknown port"),
             nf.rule(nf.ACCEPT),
         )
@@ -175,7 +175,7 @@ def _hooks(*, netfilter: bool) -> dict[str, Chain]:
     else:
         reply = nf.match({"ct": {"key": "state"}}, ["established", "related"], "in")
         invalid = nf.match({"ct": {"key": "state"}}, "invalid", "in")
-        first = [nf.rule(nf.vmap(nf.meta("ibrname"), "@zones"))]
+        first = [nf.rule(nf.vmap(nf.meta("ibrname"), "zones"))]
     made = {
         "pre": Chain(
             hook=nf.hooked("prerouting", -300),
@@ -203,7 +203,7 @@ def _hooks(*, netfilter: bool) -> dict[str, Chain]:
                         (nf.icmp6(nf.MLD_REPORT, nf.MLD_DONE, nf.ROUTER_SOLICIT, nf.MLD2_REPORT),),
                     )
                 ),
-                nf.rule(nf.vmap(nf.IIFNAME, "@egress_of")),
+                nf.rule(nf.vmap(nf.IIFNAME, "egress_of")),
                 nf.dropping(spoofing.FROM_TAP, comment="unknown port"),
                 nf.rule(nf.goto(groups.INGRESS)),
             ),
@@ -225,14 +225,17 @@ def _hooks(*, netfilter: bool) -> dict[str, Chain]:
 def _tracking() -> dict[str, Chain]:
     """br_netfilter shows a bridge's packets to the inet family as coming from the bridge itself."""
     state = {"ct": {"key": "state"}}
-    by_state = [["established", nf.goto("reply")], ["related", nf.goto("reply")], ["invalid", nf.goto("invalid")]]
+    bridged = nf.match(nf.IIFNAME, "skb-*")
     return {
         "reply": Chain(rules=(nf.rule(nf.mangle(nf.MARK, {"|": [nf.MARK, _REPLY]})),)),
         "invalid": Chain(rules=(nf.rule(nf.mangle(nf.MARK, {"|": [nf.MARK, _INVALID]})),)),
-        "zone": Chain(hook=nf.hooked("prerouting", -300), rules=(nf.rule(nf.vmap(nf.IIFNAME, "@zones")),)),
+        "zone": Chain(hook=nf.hooked("prerouting", -300), rules=(nf.rule(nf.vmap(nf.IIFNAME, "zones")),)),
         "state": Chain(
             hook=nf.hooked("prerouting", -150),
-            rules=(nf.rule(nf.match(nf.IIFNAME, "skb-*"), nf.vmap(state, {"set": by_state})),),
+            rules=(
+                nf.rule(bridged, nf.match(state, ["established", "related"], "in"), nf.goto("reply")),
+                nf.rule(bridged, nf.match(state, "invalid", "in"), nf.goto("invalid")),
+            ),
         ),
     }
 

@@ -103,7 +103,6 @@ def collections(document: Document, ports: Iterable[Guarded]) -> dict[str, Colle
 
 
 def chains(ports: Iterable[Guarded]) -> dict[str, Chain]:
-    by_type = [[kind, nf.goto(f"spoof_{kind}")] for kind in ("arp", "ip", "ip6")]
     made = {
         "spoof_arp": Chain(rules=tuple(_arp())),
         "spoof_ip": Chain(rules=tuple(_ip())),
@@ -112,12 +111,12 @@ def chains(ports: Iterable[Guarded]) -> dict[str, Chain]:
             rules=(
                 nf.dropping(nf.icmp6(nf.ROUTER_ADVERT, nf.REDIRECT), comment="spoofed router"),
                 nf.dropping(*nf.DHCP6_TO_CLIENT, comment="spoofed DHCP server"),
-                nf.rule(nf.icmp6(nf.NEIGHBOUR_ADVERT), nf.vmap(nf.IIFNAME, "@claims_of")),
+                nf.rule(nf.icmp6(nf.NEIGHBOUR_ADVERT), nf.vmap(nf.IIFNAME, "claims_of")),
                 # Duplicate address detection claims, too.
                 nf.rule(
                     nf.match(nf.payload("ip6", "saddr"), "::"),
                     nf.icmp6(nf.NEIGHBOUR_SOLICIT),
-                    nf.vmap(nf.IIFNAME, "@claims_of"),
+                    nf.vmap(nf.IIFNAME, "claims_of"),
                 ),
                 nf.rule(nf.goto("spoof_ip6_source")),
             )
@@ -126,7 +125,7 @@ def chains(ports: Iterable[Guarded]) -> dict[str, Chain]:
             rules=(
                 nf.rule(nf.match(nf.IIFNAME, "@open"), nf.ACCEPT),
                 nf.dropping(nf.match(_OWN_MAC, "@mac_ok", "!="), comment="spoofed MAC"),
-                nf.rule(nf.vmap(nf.ETHER_TYPE, {"set": by_type})),
+                *(nf.rule(nf.match(nf.ETHER_TYPE, kind), nf.goto(f"spoof_{kind}")) for kind in ("ip", "ip6", "arp")),
                 nf.dropping(comment="neither IP nor ARP"),
             )
         ),
