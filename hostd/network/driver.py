@@ -23,6 +23,7 @@ from hostd.network.forwarding import Forwarding
 from hostd.network.links import Links
 from hostd.network.netlink import Netlink
 from hostd.network.part import Part, World
+from hostd.network.routers import Routers
 from hostd.network.services import Dhcp, MetadataPart
 from hostd.network.shaping import Shaping
 from hostd.network.taps import TapWatch
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 
 RECORD: Final = "record"
 FORGET: Final = "forget"
+UNMET: Final = "unmet"
+"""No step that makes anything: it fails, with what this host cannot do, after everything else was done."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,13 +71,16 @@ class NetworkingDriver:
     def __init__(self, *, state: Path, run: Path) -> None:
         self._file = state / "networking.json"
         self._netlink = Netlink()
+        self._links = Links(self._netlink, calls_iptables=_calls_iptables)
         self._dhcp = Dhcp(run)
         self._metadata = MetadataPart()
+        self._routers = Routers(self._netlink, run=run)
         self._shaping = Shaping(self._netlink)
         self._parts: tuple[Part[Any], ...] = (
             Firewall(),
-            Links(self._netlink, calls_iptables=_calls_iptables),
+            self._links,
             Forwarding(),
+            self._routers,
             self._dhcp,
             self._metadata,
             self._shaping,
@@ -91,6 +97,7 @@ class NetworkingDriver:
 
     def start(self, on_event: Callable[[Happened], None], metadata_of: Callable[[str], Metadata | None]) -> None:
         self._netlink.start()
+        self._routers.start()
         self._dhcp.start(on_event)
         self._metadata.start(metadata_of)
         self._taps.start()
@@ -99,6 +106,7 @@ class NetworkingDriver:
         self._taps.stop()
         self._metadata.stop()
         self._dhcp.stop()
+        self._routers.stop()
         self._netlink.stop()
 
     # ------------------------------------------------------------------ converge
@@ -119,13 +127,18 @@ class NetworkingDriver:
             takes = [step for step in steps if step.name in part.removals] + takes
         record = (Step(RECORD),) if document.present and seen.recorded != spec else ()
         forget = (Step(FORGET),) if not document.present and seen.recorded is not None else ()
-        return (*record, *makes, *takes, *forget)
+        unmet = self._links.unmet(document, seen.world.links)
+        complain = (Step(UNMET, {"why": list(unmet)}),) if unmet else ()
+        return (*record, *makes, *takes, *forget, *complain)
 
     def execute(self, step: Step, spec: NetworkingSpec, context: StepContext) -> None:
         """Raises HostError(NETWORK) with the cause."""
         with self._acting:
             if step.name == RECORD:
                 self._record(spec)
+            elif step.name == UNMET:
+                hint = "All the rest was done. skydeck host set NAME --physnet or --vtep says how it is reached."
+                raise HostError(ErrorCode.NETWORK, "; ".join(step.args["why"]), hint=hint)
             elif step.name == FORGET:
                 self._file.unlink(missing_ok=True)
             else:

@@ -139,6 +139,26 @@ class Netlink:
 
         self._call(f"making cable {name}", make)
 
+    def make_pair(self, namespace: str, name: str, other: str, far: str, *, mtu: int) -> None:
+        """A new cable between two namespaces, in the place of any end that was there."""
+
+        def make() -> None:
+            from pyroute2 import IPRoute
+
+            for space, end in ((namespace, name), (other, far)):
+                with namespaces.inside(space):
+                    if (old := rtnetlink.links().get(end)) is not None:
+                        rtnetlink.change([rtnetlink.removal(old.index)], fine=rtnetlink.GONE)
+            with namespaces.path(other).open() as target, namespaces.inside(namespace):
+                socket = IPRoute()
+                try:
+                    peer = {"ifname": far, "net_ns_fd": target.fileno()}
+                    socket.link("add", ifname=name, kind="veth", mtu=mtu, group=names.GROUP, peer=peer)
+                finally:
+                    socket.close()
+
+        self._call(f"making cable {name} in {namespace}", make)
+
     def make_vlan(self, name: str, *, alternative: str, parent: str, tag: int, mtu: int, bridge: str) -> None:
         """A VLAN of an interface as a port of the bridge, up. One of another id or interface is replaced."""
 

@@ -233,6 +233,11 @@ def _text(data: bytes) -> str:
     return data.rstrip(b"\0").decode(errors="replace")
 
 
+def removal(index: int) -> tuple[int, int, bytes]:
+    """The change that takes a link away."""
+    return NEWLINK + 1, 0, _IFINFO.pack(0, 0, index, 0, 0)
+
+
 # ---------------------------------------------------------------------------- addresses
 
 
@@ -324,3 +329,98 @@ def neighbour(entry: Neighbour, *, delete: bool = False) -> tuple[int, int, byte
 
 GONE: Final = (errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ESRCH)
 """What a removal may meet: it is gone already."""
+
+
+# ---------------------------------------------------------------------------- routes and rules
+
+PROTOCOL: Final = 171
+"""Of routes: ours."""
+
+MAIN: Final = 254
+LOCAL: Final = 255
+_RTMSG: Final = struct.Struct("=BBBBBBBBI")
+_UNICAST, _ONLINK, _TO_TABLE = 1, 4, 1
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    destination: str
+    """CIDR; `0.0.0.0/0` and `::/0` are default routes."""
+    index: int
+    """Of the link it leaves by."""
+    gateway: str | None = None
+    table: int = MAIN
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """A routing policy for IPv4."""
+
+    priority: int
+    table: int
+    source: str | None = None
+    """One address; None: everybody."""
+    only_specific: bool = False
+    """The table's default route is passed over (suppress_prefixlength 0)."""
+
+
+def routes() -> frozenset[Route]:
+    """Ours, of every table and both families."""
+    found = set()
+    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        for data in dump(GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+            _, length, _, _, table, protocol, _, _, _ = _RTMSG.unpack_from(data)
+            if protocol != PROTOCOL:
+                continue
+            has = attributes(data, 12)
+            destination = ipaddress.ip_address(has.get(1, bytes(size)))
+            gateway = str(ipaddress.ip_address(has[5])) if 5 in has else None
+            found.add(
+                Route(
+                    destination=f"{destination}/{length}",
+                    index=_number(has.get(4)) or 0,
+                    gateway=gateway,
+                    table=_number(has.get(15)) or table,
+                )
+            )
+    return frozenset(found)
+
+
+def route(entry: Route, *, delete: bool = False) -> tuple[int, int, bytes]:
+    """The change that adds a route, replacing another to the same destination, or takes it away."""
+    block = ipaddress.ip_network(entry.destination)
+    family = socket.AF_INET if block.version == 4 else socket.AF_INET6
+    scope = 0 if entry.gateway is not None or block.version == 6 else 253
+    flags = _ONLINK if entry.gateway is not None else 0
+    body = _RTMSG.pack(family, block.prefixlen, 0, 0, min(entry.table, 255), PROTOCOL, scope, _UNICAST, flags)
+    body += number(15, entry.table) + number(4, entry.index)
+    if block.prefixlen:
+        body += attribute(1, block.network_address.packed)
+    if entry.gateway is not None:
+        body += attribute(5, ipaddress.ip_address(entry.gateway).packed)
+    return (DELROUTE, 0, body) if delete else (NEWROUTE, CREATE | REPLACE, body)
+
+
+def rules() -> frozenset[Rule]:
+    """Every rule but the kernel's own three."""
+    found = set()
+    for data in dump(GETRULE, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+        has = attributes(data, 12)
+        priority, table = _number(has.get(6)) or 0, _number(has.get(15)) or data[4]
+        if priority in (0, 32766, 32767):
+            continue
+        source = str(ipaddress.ip_address(has[2])) if 2 in has else None
+        suppress = 14 in has and struct.unpack_from("=i", has[14])[0] == 0
+        found.add(Rule(priority=priority, table=table, source=source, only_specific=suppress))
+    return frozenset(found)
+
+
+def rule(entry: Rule, *, delete: bool = False) -> tuple[int, int, bytes]:
+    length = 32 if entry.source is not None else 0
+    body = _RTMSG.pack(socket.AF_INET, 0, length, 0, min(entry.table, 255), 0, 0, _TO_TABLE, 0)
+    body += number(6, entry.priority) + number(15, entry.table)
+    if entry.source is not None:
+        body += attribute(2, ipaddress.ip_address(entry.source).packed)
+    if entry.only_specific:
+        body += attribute(14, struct.pack("=i", 0))
+    return (DELRULE, 0, body) if delete else (NEWRULE, CREATE | EXCL, body)

@@ -114,9 +114,17 @@ class Links:
         if failed:
             raise HostError(ErrorCode.NETWORK, "; ".join(failed))
 
+    def unmet(self, document: Document, links: Mapping[str, Link]) -> tuple[str, ...]:
+        """What of the document this host cannot do as it is, each in words."""
+        found = []
+        for one in self._wanted(document):
+            if one.problem:
+                found.append(one.problem)
+            elif one.uplink is not None and one.uplink.interface not in links:
+                found.append(f"interface {one.uplink.interface} is not on this host")
+        return tuple(dict.fromkeys(found))
+
     def _make(self, one: Wanted, network: NetworkSpec) -> None:
-        if one.problem:
-            raise HostError(ErrorCode.NETWORK, one.problem)
         self._netlink.make_bridge(**attrs.asdict(one.bridge))
         if one.tunnel is not None:
             self._netlink.make_vxlan(**attrs.asdict(one.tunnel))
@@ -137,11 +145,7 @@ class Links:
         links = rtnetlink.links()
         below = links.get(uplink.interface)
         if below is None:
-            raise HostError(
-                ErrorCode.NETWORK,
-                f"interface {uplink.interface}, which shall lead to {network.physnet}, is not on this host",
-                hint="skydeck host set NAME --physnet tells which one does.",
-            )
+            return  # it is told of once all the rest is done
         if uplink.tag is not None:
             self._netlink.make_vlan(
                 uplink.vlan, alternative=names.alternative(uplink.vlan, network.uuid), parent=uplink.interface,
