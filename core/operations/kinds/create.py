@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from core.compute import placement
 from core.compute.instances import states, wire
-from core.errors import HostFailed, Invalid, NoValidHost
+from core.errors import Conflict, HostFailed, Invalid, NoValidHost
 from core.hosts import hosts
 from core.network import ports
 from core.operations import operations
@@ -91,17 +91,18 @@ def _elsewhere(session: Session, work: Work, error: dict[str, Any]) -> bool:
     if useless or len(tried) >= work.config.schedule_attempts:
         return False
     try:
-        request = placement.request_for(
-            session, instance, zone=work.data.get("zone"), host=work.data.get("forced"), avoid=frozenset(tried)
-        )
-        host_id, funnel = placement.place(session, instance, request, scheduler=work.config.scheduler)
+        with session.begin_nested():
+            request = placement.request_for(
+                session, instance, zone=work.data.get("zone"), host=work.data.get("forced"), avoid=frozenset(tried)
+            )
+            host_id, funnel = placement.place(session, instance, request, scheduler=work.config.scheduler)
+            instance.host_id, instance.task_state = host_id, states.SCHEDULING
+            ports.bind(session, instance.id, host_id)
     except NoValidHost as none:
         work.note(funnel=none.funnel)
         return False
-    except Invalid:
-        return False  # an instance that a hint names is gone
-    instance.host_id, instance.task_state = host_id, states.SCHEDULING
-    ports.bind(session, instance.id, host_id)
+    except (Invalid, Conflict):
+        return False  # an instance that a hint names is gone, or that host's way out has no address left
     kept = {key: value for key, value in work.data.items() if key in ("zone", "forced")}
     work.operation.data = {**kept, "funnel": funnel.to_json(), "tried": [*tried, host_id]}
     operations.write(session, work.operation, lane=host_id)

@@ -10,7 +10,9 @@ import pytest
 
 from core.compute.instances import verbs
 from core.errors import NoValidHost
+from core.hosts import hosts
 from core.hosts.hosts import Host
+from core.network import auto
 from core.network.fabric import HostNetworking
 from core.network.tables import FixedIP, Port
 from core.operations import engine, operations
@@ -158,6 +160,36 @@ async def test_a_host_that_fails_is_undone_and_another_is_tried(world: World) ->
         assert (seen.domains, seen.disks, seen.networks) == ((), (), ())
         assert (host_row(world, first.name).failed_builds, host_row(world, second.name).failed_builds) == (1, 0)
         assert {port.host_id for port in world.rows(Port) if port.device_id == instance.id} == {second.id}
+        world.check_claims()
+
+
+async def test_a_host_whose_way_out_is_exhausted_is_no_other_host(world: World) -> None:
+    """An external network with room for the router and one host alone."""
+    async with running(world, hosts=2) as rig:
+        for name in rig.hosts:
+            with world.store.write() as session:
+                hosts.update_host(session, world.admin, name, physnets={"ext": "eth1"})
+        with world.store.write() as session:
+            auto.auto(
+                session, world.admin, world.config,
+                physical_network="ext", cidr="203.0.113.0/24", pool=("203.0.113.10", "203.0.113.11"),
+            )  # fmt: skip
+        anchor = await rig.create(name="anchor")  # keeps the one address on its host
+        (first,) = [link for link in rig.hosts.values() if link.id == anchor.host_id]
+        (second,) = [link for link in rig.hosts.values() if link is not first]
+        with world.store.write() as session:
+            hosts.update_host(session, world.admin, second.name, enabled=False)
+        held = first.fake.hold("disks")
+        first.fake.fail_next("start", broken())
+        created = world.create()
+        await rig.until(lambda: world.instance("web").task_state == "spawning")
+        with world.store.write() as session:
+            hosts.update_host(session, world.admin, second.name, enabled=True)
+        held.set()
+        operation = await rig.ended(created.operations[0])
+        assert (operation.state, operation.data.get("tried")) == ("failed", [first.id])
+        assert operation.error["title"].endswith("cannot boot")  # type: ignore[index]
+        assert (world.instance("web").status, world.instance("web").host_id) == ("ERROR", None)
         world.check_claims()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from core.compute.instances import states
 from core.events import Event
 from core.hosts.drift import Finding
+from core.hosts.findings import repair_networking
 from core.hosts.hosts import Host
 from core.network.fabric import HostNetworking
 from hostd.spec import Apply, ErrorCode, HostError, InstanceSpec, ObjectKind, PowerState, Want, dump
@@ -285,3 +287,72 @@ async def test_a_refusal_ends_a_verb_and_keeps_the_guest(world: World, code: Err
         assert operation.state == "failed"
         assert host.power(instance.id) is PowerState.RUNNING
         assert (await rig.ended(world.power("stop"))).state == "succeeded"
+
+
+# ---------------------------------------------------------------------------- networking
+
+
+def networking(world: World) -> HostNetworking:
+    (row,) = world.rows(HostNetworking)
+    return row  # type: ignore[no-any-return]
+
+
+async def test_a_host_is_told_its_networking_when_it_first_comes_up(world: World) -> None:
+    async with running(world) as rig:
+        await rig.until(lambda: networking(world).applied == 1)
+        seen = await rig.hosts["h1"].observe()
+        assert seen.networking is not None
+        assert seen.networking.generation == 1
+
+
+@pytest.mark.parametrize("has", [None, 0, 99])
+async def test_a_host_that_is_elsewhere_than_it_confirmed_is_told_anew(world: World, has: int | None) -> None:
+    """Its journal was set back, or the database was."""
+    async with running(world) as rig:
+        await rig.create()
+        await rig.until(lambda: networking(world).applied == networking(world).generation)
+        before = networking(world).generation
+        host = rig.hosts["h1"]
+        observe = host.observe
+
+        async def misled(*, stats: bool = True) -> Any:
+            seen = await observe(stats=stats)
+            assert seen.networking is not None
+            return attrs.evolve(seen, networking=attrs.evolve(seen.networking, generation=has))
+
+        host.observe = misled  # type: ignore[method-assign]
+        await rig.reconciler.look(host)  # type: ignore[arg-type]
+        host.observe = observe  # type: ignore[method-assign]
+        assert networking(world).generation == max(before, has or 0) + 1
+        rig.engine.wake()
+        await rig.until(lambda: networking(world).applied == networking(world).generation)
+        await rig.reconciler.look(host)  # type: ignore[arg-type]
+        assert networking(world).generation == max(before, has or 0) + 1, "once"
+
+
+async def test_why_a_host_does_not_take_its_networking_is_a_finding(world: World) -> None:
+    async with running(world) as rig:
+        await rig.until(lambda: networking(world).applied == 1)
+        host = rig.hosts["h1"]
+        host.fake.fail_next("firewall", HostError(ErrorCode.NETWORK, "nft says no", hint="look at its log"), times=99)
+        created = world.create()
+        rig.engine.wake()
+        await rig.until(lambda: networking(world).error is not None)
+        await rig.reconciler.look(host)  # type: ignore[arg-type]
+        finding = findings(world)["networking_refused"]
+        assert "nft says no" in finding.title
+        assert finding.act == "look at its log"
+        assert (await rig.ended(created.operations[0])).state == "failed"
+
+
+async def test_repairing_tells_all_of_it_again(world: World) -> None:
+    async with running(world) as rig:
+        await rig.create()
+        before = networking(world)
+        host = rig.hosts["h1"]
+        host.fake._networking.clear()
+        with world.store.write() as session:
+            operation = repair_networking(session, world.admin, "h1")
+        assert (await rig.ended(operation)).state == "succeeded"
+        assert networking(world).applied > before.applied
+        assert len((await host.observe()).networks) == 1
