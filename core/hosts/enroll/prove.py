@@ -16,6 +16,7 @@ from hostd.spec import (
     PROTOCOL,
     TRANSIENT,
     Apply,
+    ErrorCode,
     Hello,
     HelloReply,
     HostError,
@@ -34,6 +35,7 @@ PROBE_PATIENCE: Final = 15.0
 
 _PROBE_LOOK: Final = 0.5
 _ANSWER: Final = 30.0
+_TRIES: Final = 3
 _PROBING: Final = "probing"
 """How the accelerator's reason begins until hostd knows."""
 
@@ -73,14 +75,21 @@ def dissolve(target: SshTarget | Path, *, cloud: str, term: int, host: str) -> O
     """
 
     async def clear(conversation: Conversation) -> Observation:
-        seen: Observation = await conversation.call("observe", Observe(stats=False), timeout=_ANSWER)
-        if any(domain.owned for domain in seen.domains):
-            return seen
-        generation = (seen.networking.generation if seen.networking else None) or 0
-        absent = NetworkingSpec(uuid=host, want=Want.ABSENT)
-        apply = Apply(kind=ObjectKind.NETWORKING, uuid=host, generation=generation + 1, spec=dump(absent))
-        await conversation.call("apply", apply, timeout=_ANSWER)
-        return seen
+        left = _TRIES
+        while True:
+            seen: Observation = await conversation.call("observe", Observe(stats=False), timeout=_ANSWER)
+            if any(domain.owned for domain in seen.domains):
+                return seen
+            generation = (seen.networking.generation if seen.networking else None) or 0
+            absent = NetworkingSpec(uuid=host, want=Want.ABSENT)
+            apply = Apply(kind=ObjectKind.NETWORKING, uuid=host, generation=generation + 1, spec=dump(absent))
+            try:
+                await conversation.call("apply", apply, timeout=_ANSWER)
+                return seen
+            except HostError as bad:
+                left -= 1
+                if bad.code not in (ErrorCode.OLD_GENERATION, ErrorCode.CONFLICT) or not left:
+                    raise  # otherwise the engine told it something in between
 
     return asyncio.run(_converse(target, _hello(cloud=cloud, term=term, host=host), clear))
 

@@ -15,10 +15,26 @@ from pathlib import Path
 import pytest
 
 from core.hosts.bulk import BulkLink
+from core.hosts.enroll.prove import dissolve
 from core.hosts.link import Link
 from core.hosts.transport import SshTarget, SshTransport
-from hostd.spec import Applied, Apply, Empty, Event, EventKind, ObjectKind, Observe, PowerState, dump
-from tests.contract.hosts import CLOUD, Daemon
+from hostd.spec import (
+    PROTOCOL,
+    Applied,
+    Apply,
+    Empty,
+    Event,
+    EventKind,
+    Hello,
+    NetworkingSpec,
+    NetworkSpec,
+    ObjectKind,
+    Observe,
+    PowerState,
+    SegmentType,
+    dump,
+)
+from tests.contract.hosts import CLOUD, Daemon, greeted
 from tests.core.hosts.sshd import running_sshd
 from tests.hostd.specs import UUID, instance
 
@@ -74,6 +90,20 @@ async def test_a_hostd_killed_in_mid_apply_is_asked_until_known(tmp_path: Path, 
             assert dying.done(), "the crash point is named after the step"
             link.poke()
             assert (await asking).power is PowerState.RUNNING, "the relay brought hostd back, its journal the apply"
+
+
+async def test_a_host_that_is_removed_has_no_networks(tmp_path: Path) -> None:
+    async with Daemon(tmp_path) as daemon:
+        peer = await greeted(daemon)
+        host = (await peer.call("hello", Hello(protocol=PROTOCOL, cloud=CLOUD, term=1, host=None))).host
+        network = NetworkSpec(uuid=UUID, type=SegmentType.VXLAN, segment=1001, mtu=1450)
+        spec = dump(NetworkingSpec(uuid=host, networks=(network,)))
+        await peer.call("apply", Apply(kind=ObjectKind.NETWORKING, uuid=host, generation=7, spec=spec))
+        socket = daemon.run / "hostd.sock"
+        before = await asyncio.to_thread(dissolve, socket, cloud=CLOUD, term=1, host=host)
+        assert [seen.uuid for seen in before.networks] == [UUID]
+        seen = await peer.call("observe", Observe(stats=False))
+        assert (seen.networks, seen.networking.generation) == ((), 8)
 
 
 async def test_an_image_and_a_console(tmp_path: Path, events: asyncio.Queue[Event]) -> None:
