@@ -5,7 +5,6 @@ UNIQUE(network, ip) and UNIQUE(mac) are the database's, so two creates at once c
 """
 
 from core.network.ports.plugging import (
-    BASE_MAC,
     addresses,
     bind,
     create,
@@ -19,7 +18,6 @@ from core.network.ports.plugging import (
 from core.network.ports.verbs import add, delete, find, set
 
 __all__ = (
-    "BASE_MAC",
     "add",
     "addresses",
     "bind",

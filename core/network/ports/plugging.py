@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert, update
@@ -12,14 +12,11 @@ from sqlmodel import Session, col
 
 from core.errors import Conflict
 from core.network import addresses as ips
-from core.network import fabric, security_groups
+from core.network import fabric, macs, security_groups
 from core.network.fabric import NetworkingPending
 from core.network.tables import GUEST, FixedIP, FloatingIP, Network, Port, PortSecurityGroup
 from core.sql import select
 from core.store import clock_of, now
-
-BASE_MAC: Final = "fa:16:3e"
-"""neutron's base_mac."""
 
 
 def create(
@@ -49,7 +46,7 @@ def create(
         name=name,
         project_id=project_id,
         network_id=network_id,
-        mac=mac or free_mac(session),
+        mac=mac or macs.free(session),
         device_id=device_id,
         device_owner=owner,
         dns_name=dns_name,
@@ -87,7 +84,7 @@ def plug(
     `groups` are ids, None for the default one; a network without port security has none. `bind` tells the hosts.
     Raises Invalid, Conflict.
     """
-    mac = free_mac(session)
+    mac = macs.free(session)
     asked = None if fixed_ip is None else [(None, fixed_ip)]
     return create(
         session,
@@ -101,15 +98,6 @@ def plug(
         groups=groups if network.port_security_enabled else (),
         port_security_enabled=network.port_security_enabled,
     )
-
-
-def free_mac(session: Session) -> str:
-    dice = clock_of(session).random
-    for _ in range(64):
-        mac = ":".join([BASE_MAC, *(f"{dice.randrange(256):02x}" for _ in range(3))])
-        if session.execute(select(Port.id).where(col(Port.mac) == mac)).first() is None:
-            return mac
-    raise Conflict("no free MAC address was found", hint="Try again.")
 
 
 def give(session: Session, port: Port, fixed: Iterable[tuple[str, str]]) -> None:

@@ -13,7 +13,7 @@ from core.context import Context
 from core.errors import Conflict, Forbidden, Invalid
 from core.identity import quotas
 from core.identity.policy import authorize
-from core.network import addresses, finding, networks
+from core.network import addresses, finding, macs, networks
 from core.network.addresses import Asked
 from core.network.audit import change, record
 from core.network.ports import checks, plugging
@@ -86,7 +86,7 @@ def add(
         "ingress_kbit": checks.kbit(ingress_kbit, "ingress"),
         "egress_kbit": checks.kbit(egress_kbit, "egress"),
     }
-    hardware = plugging.free_mac(session) if mac is None else _free_mac(session, mac)
+    hardware = macs.free(session) if mac is None else _free_mac(session, mac)
     groups = _groups(session, ctx.project_id, security, security_groups)
     quotas.check(session, ctx, ports=1)
     fixed = [] if no_fixed_ip else addresses.choose(session, where.id, mac=hardware, asked=fixed_ips or None)
