@@ -117,8 +117,8 @@ class Host:
     def plug(self, at: PortSpec, on: NetworkSpec) -> Guest:
         """The port's guest, on its network's bridge."""
         guest = Guest(f"g-{names.short(at.uuid)}", at, on)
-        cable(names.tap(at.uuid), names.bridge(on.uuid), guest.namespace, "eth0", at.mac)
-        for address, subnet in zip(at.addresses, on.subnets, strict=True):
+        cable(names.tap(at.uuid), names.bridge(on.uuid), guest.namespace, "eth0", guest.mac)
+        for address, subnet in zip(at.addresses, on.subnets, strict=False):
             guest.address(f"{address.ip}/{ipaddress.ip_network(subnet.cidr).prefixlen}")
         self.guests[at.uuid] = guest
         return guest
@@ -155,7 +155,7 @@ class Guest:
 
     @property
     def mac(self) -> str:
-        return self.port.mac
+        return self.port.mac.lower()
 
     def ip(self, version: int = 4) -> str:
         return next(a.ip for a in self.port.addresses if ipaddress.ip_address(a.ip).version == version)
@@ -245,7 +245,8 @@ class Wire:
         found = []
         while True:
             data, (_, _, direction, _, _) = self._socket.recvfrom(65536)
-            if direction == socket.PACKET_OUTGOING:
+            # Guests' kernels report the groups they listen to (MLD), whenever they like.
+            if direction == socket.PACKET_OUTGOING or data[:6] == octets("33:33:00:00:00:16"):
                 continue
             if same(data, marker):
                 return found
@@ -306,3 +307,27 @@ def icmp6(source: str, destination: str, kind: int, body: bytes) -> bytes:
     pseudo += struct.pack("!II", len(plain), 58)
     whole = plain[:2] + struct.pack("!H", checksum(pseudo + plain)) + plain[4:]
     return ip6(source, destination, 58, whole)
+
+
+def pseudo(source: str, destination: str, protocol: int, body: bytes) -> bytes:
+    """What a transport's checksum covers besides itself."""
+    ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    lengths = struct.pack("!BBH", 0, protocol, len(body)) if len(ends) == 8 else struct.pack("!II", len(body), protocol)
+    return ends + lengths + body
+
+
+def packet(source: str, destination: str, protocol: int, first: int | None) -> bytes:
+    """An IP packet that begins something: a TCP segment, a datagram, an ICMP message or four bytes of anything else."""
+    first = 0 if first is None else first
+    if protocol == 6:
+        body, at = struct.pack("!HHIIBBHHH", 4321, first, 1, 0, 0x50, 2, 1024, 0, 0), 16
+    elif protocol == 17:
+        body, at = struct.pack("!HHHH", 4321, first, 12, 0) + b"data", 6
+    elif protocol in (1, 58):
+        body, at = struct.pack("!BBHHH", first, 0, 0, 77, 1), 2
+    else:
+        body, at = bytes(4), -1
+    if at >= 0:
+        covered = body if protocol == 1 else pseudo(source, destination, protocol, body)
+        body = body[:at] + struct.pack("!H", checksum(covered)) + body[at + 2 :]
+    return (ip6 if ":" in source else ip4)(source, destination, protocol, body)

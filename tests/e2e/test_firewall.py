@@ -21,6 +21,7 @@ from hostd.spec import AddressPair, NetworkingSpec, RouterLeg, RouterSpec, Want
 from tests.e2e import bridged
 from tests.e2e.bridged import BROADCAST, OUT, Guest, Host, Wire, arp, cable, document, frame, group, network, port, rule
 from tests.e2e.sandbox import isolated
+from tests.hostd.network import walled
 
 pytestmark = pytest.mark.e2e
 
@@ -225,6 +226,41 @@ def test_two_networks_with_the_same_addresses(host: Host) -> None:
     assert x.reaches(y, 7000)
     host.apply(document((NET,), tuple(here), (inner,)))
     assert len({flow.zone for flow in conntrack.flows(ZONES)}) == 1
+
+
+PACKETS = [
+    (source, protocol, first)
+    for source in ("198.51.100.1", "192.0.2.200", "10.0.0.9", "2001:db8::7", "2001:db8::8", "fd00:a::12")
+    for protocol, first in ((6, 22), (6, 80), (6, 8999), (6, 9000), (17, 9), (1, 8), (1, 13), (58, 128), (58, 129),
+                            (112, None), (47, None))
+    if (protocol == 1) <= ("." in source) and (protocol == 58) <= (":" in source)
+]  # fmt: skip
+
+
+def test_the_kernel_decides_as_the_document_says(host: Host) -> None:
+    """One host's document with rules of every kind: what `decide` says of a packet is what happens to it."""
+    red = next(one for one in walled.SPEC.networks if one.uuid == walled.RED)
+    anybody = attrs.evolve(walled.OPEN, addresses=())
+    spec = attrs.evolve(walled.SPEC, ports=(walled.A, walled.B, anybody))
+    host.apply(spec)
+    host.bridge(red)
+    sender, *others = (host.plug(one, red) for one in (anybody, walled.A, walled.B))
+    wanted = Document(spec)
+    end = arp(1, (sender.mac, "10.0.0.250"), (NONE, "10.0.0.251"))
+    for other in others:
+        with sender.wire() as forger, other.wire() as listener:
+            for number, (source, protocol, first) in enumerate(PACKETS):
+                six = ":" in source
+                address = "fd00:a::10" if six else other.ip()
+                sent = frame(
+                    other.mac, sender.mac, IP6 if six else IP4, bridged.packet(source, address, protocol, first)
+                )
+                marker = frame(BROADCAST, sender.mac, ARP, end + bytes([number]))
+                forger.send(sent)
+                forger.send(marker)
+                arrived = any(bridged.same(data, sent) for data in listener.heard_until(marker))
+                told = decide(wanted, other.port, outgoing=False, address=source, protocol=str(protocol), first=first)
+                assert arrived == told.allowed, (other.port.uuid, source, protocol, first, told)
 
 
 # ---------------------------------------------------------------------------- anti-spoofing

@@ -1,7 +1,7 @@
 """nft tables as values: what a table holds, the commands that make it so, and those that lead from one to another.
 
 All are one transaction, but that is not enough to lose no packet: one that is under way in the old rules when they
-are replaced looks an old set up by the new generation, in which it has no elements, and is dropped as a stranger (seen
+are replaced looks an old map up by the new generation, in which it has no elements, and is dropped as a stranger (seen
 once in 60 replacements at 500 packets a second). So sets and maps stay where they are and get what differs, also where
 every rule is put anew; a table is deleted only when there is no other way. For the same reason no rule has a map of
 its own, without a name: it goes with its rule.
