@@ -36,7 +36,7 @@ class Underlay:
     vtep: str | None = None
     """This host's tunnel endpoint; None for a host without tunnels."""
     vteps: tuple[str, ...] = ()
-    """Every other host's: VXLAN is taken from these alone."""
+    """Those of the hosts that share a network with it: VXLAN is taken from these alone."""
     physnets: dict[str, str] = attrs.field(factory=dict)
     """Physical network to the interface (or bridge) of this host that leads there."""
 
