@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -105,8 +106,9 @@ class Station:
         )
         return reply.stdout.strip()
 
-    def serves(self, port: int, text: str) -> subprocess.Popen[str]:
-        """A TCP server that greets everybody with `text`; returns when it listens."""
+    @contextmanager
+    def serves(self, port: int, text: str) -> Iterator[None]:
+        """A TCP server that greets everybody with `text`, and listens for as long as this lasts."""
         code = (
             "import socket,sys\n"
             "s=socket.create_server(('',int(sys.argv[1])))\n"
@@ -114,10 +116,13 @@ class Station:
             "while True:\n"
             " c,_=s.accept(); c.sendall(sys.argv[2].encode()); c.close()\n"
         )
-        server = self.start(["python3", "-c", code, str(port), text])
-        assert server.stdout is not None
-        assert server.stdout.readline() == "listening\n"
-        return server
+        with self.start(["python3", "-c", code, str(port), text]) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == "listening\n"
+                yield
+            finally:
+                server.kill()
 
     def forget_neighbours(self) -> None:
         self.run(["ip", "neigh", "flush", "all"])

@@ -15,7 +15,9 @@ import pytest
 from sqlmodel import Session
 
 from core.context import Context
-from core.network import floating_ips, networks, ports, routers, security_groups, subnets
+from core.hosts import hosts
+from core.network import auto, floating_ips, networks, ports, routers, security_groups, subnets
+from core.network.routers.access import interfaces as attached_to
 from core.network.tables import FloatingIP, Network, Router
 from core.sql import select
 from hostd.network import names
@@ -35,7 +37,7 @@ def trio(spine: Cloud, lab: Lab) -> Iterator[Cloud]:
     """The session's cloud with a third host, all on the outside's segment."""
     spine.enrol(lab, lab.up([NORTH]))
     for name in (EAST, WEST, NORTH):
-        spine.skydeck("host", "set", name, "--physnet", f"ext={outside.CARD}")
+        spine.ask(hosts.update_host, name, physnets={"ext": outside.CARD})
     yield spine
     spine.skydeck("host", "remove", NORTH, "--yes")
     del spine.hosts[NORTH]
@@ -62,8 +64,8 @@ def _clear_networks(cloud: Cloud) -> None:
             floating_ips.delete(session, ctx, uuid)
         for uuid in every(Router):
             routers.unset_gateway(session, ctx, uuid)
-            for subnet in routers.subnets_of(session, uuid):
-                routers.remove_subnet(session, ctx, uuid, subnet)
+            for port in {attached.port.id for attached in attached_to(session, uuid)}:
+                routers.remove_port(session, ctx, uuid, port)
             routers.delete(session, ctx, uuid)
         for uuid in every(Network):
             networks.delete(session, ctx, uuid)
@@ -90,12 +92,12 @@ def network(cloud: Cloud, name: str, cidr: str | None, *more: str, ctx: Context 
 
 def public(cloud: Cloud) -> str:
     """The default external network, on the outside's segment."""
-    cloud.skydeck(
-        "network", "auto", "--physical-network", "ext", "--cidr", outside.CIDR, "--gateway", outside.GATEWAY,
-        "--pool", "203.0.113.100-203.0.113.199",
-    )  # fmt: skip
-    with cloud.store.read() as session:
-        return networks.find(session, cloud.ctx, "public").id
+    with cloud.store.write() as session:
+        made = auto.auto(
+            session, cloud.ctx, cloud.config, physical_network="ext", cidr=outside.CIDR, gateway=outside.GATEWAY,
+            pool=("203.0.113.100", "203.0.113.199"),
+        )  # fmt: skip
+        return made.id
 
 
 def routed(cloud: Cloud, *blocks: tuple[str, str], external: bool = True) -> list[str]:
@@ -148,7 +150,8 @@ def pings(argv: list[str], *, count: int, interval: float) -> subprocess.Popen[s
 
 def lost(ping: subprocess.Popen[str]) -> int:
     """How many of its packets had no answer, once it has ended."""
-    said, _ = ping.communicate(timeout=120)
+    with ping:
+        said, _ = ping.communicate(timeout=120)
     found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
     assert found, said
     return int(found[1]) - int(found[2])
@@ -166,13 +169,9 @@ def test_one_network_on_three_hosts(trio: Cloud, stations: Stations, anybody: st
         for other in (east, west, north):
             assert one.hears(other.ip, size=1450 - 28), (one.host.name, other.host.name)
     assert not east.hears(west.ip, size=1451 - 28)
-    server = west.serves(8080, "hello")
-    try:
+    with west.serves(8080, "hello"):
         assert east.talks(west.ip, 8080) == "hello"
         assert north.talks(west.ip, 8080) == "hello"
-    finally:
-        server.kill()
-        server.wait()
 
     # A known neighbour is answered here: only the ping itself crosses the underlay.
     tunnel = names.vxlan(net)
@@ -272,8 +271,7 @@ def test_rules_come_and_go_on_running_guests(trio: Cloud, stations: Stations) ->
     group = open_group(trio, "web")
     client = stations.add(EAST, net, security_groups=(group,))
     server = stations.add(WEST, net, security_groups=(group,))
-    listening = server.serves(8080, "hello")
-    try:
+    with server.serves(8080, "hello"):
         assert client.talks(server.ip, 8080) == "", "nothing comes in by default"
         with trio.store.write() as session:
             rule = security_groups.add_rule(
@@ -285,9 +283,6 @@ def test_rules_come_and_go_on_running_guests(trio: Cloud, stations: Stations) ->
             security_groups.delete_rule(session, trio.ctx, rule.id)
         trio.until_told()
         assert client.talks(server.ip, 8080) == ""
-    finally:
-        listening.kill()
-        listening.wait()
     # A flow under way ends with the rule that allowed it.
     with trio.store.write() as session:
         rule = security_groups.add_rule(session, trio.ctx, group, protocol="icmp")
