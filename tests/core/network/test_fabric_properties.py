@@ -19,6 +19,7 @@ from core import cloud
 from core.config import Config
 from core.errors import Refused
 from core.hosts import hosts
+from core.hosts.table import Host
 from core.network import fabric, floating_ips, networks, ports, routers, security_groups, subnets
 from core.network.fabric import NetworkingPending
 from core.network.tables import (
@@ -209,9 +210,9 @@ VERBS = [
 
 
 @pytest.fixture(scope="module")
-def template(sqlite_template: Path) -> Path:
+def template(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cloud with something in it already, for sequences to get somewhere soon."""
-    home = Path(tempfile.mkdtemp(prefix="sky-", dir=MEMORY if Path(MEMORY).is_dir() else None))
+    home = tmp_path_factory.mktemp("networks")
     lan = _cloud(home, sqlite_template, hosts=3)
     lan.network("one", "10.0.0.0/24")
     lan.network("two", "10.1.0.0/24")
@@ -230,8 +231,6 @@ def _cloud(home: Path, template: Path, *, hosts: int) -> Lan:
     world = World(config, cloud.open_store(config))
     lan = Lan(world, hosts=hosts)
     if not hosts:
-        from core.hosts.table import Host
-
         lan.hosts = [row.id for row in world.rows(Host, Host.name)]
     return lan
 
