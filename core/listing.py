@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import JSON, Column, ColumnElement, Select, and_, false, func, literal, or_
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from core.context import Context
 from core.errors import Invalid
 from core.identity.policy import authorize
+from core.identity.projects import Project
 from core.sql import select
 
 Row = dict[str, Any]
@@ -51,6 +52,20 @@ class Listing:
     """The usual order; `-column` for descending."""
     enrich: Callable[[Session, list[Row]], None] = lambda session, rows: None
     """Fills in what one more query per page tells, e.g. addresses."""
+
+
+def own(column: Any) -> Callable[[Context], Any]:
+    """Scope: rows whose `column` is the caller's project, or all of them."""
+    return lambda ctx: True if ctx.all_projects else column == ctx.project_id
+
+
+def of_project(table: Any) -> Callable[[Select[Any]], Select[Any]]:
+    """Source: a table, with the project each row belongs to."""
+
+    def joined(query: Select[Any]) -> Select[Any]:
+        return query.select_from(table).outerjoin(Project, col(Project.id) == col(table.project_id))
+
+    return joined
 
 
 def page(

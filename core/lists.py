@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, func
+from sqlalchemy import func
 from sqlmodel import col
 
 from core.compute.flavors import Flavor
@@ -21,23 +21,10 @@ from core.identity.projects import Project
 from core.identity.users import User
 from core.images.images import Image
 from core.images.images import visible as image_visible
-from core.listing import Listing
-from core.network.tables import FixedIP, Network, Port, Subnet
+from core.listing import Listing, of_project, own
+from core.network import lists as network
 from core.operations.operations import Operation
 from core.sql import select
-
-
-def _own(column: Any) -> Any:
-    """Scope: the caller's project, or all of them."""
-    return lambda ctx: True if ctx.all_projects else column == ctx.project_id
-
-
-def _of_project(table: Any) -> Any:
-    def joined(query: Select[Any]) -> Select[Any]:
-        return query.select_from(table).outerjoin(Project, col(Project.id) == col(table.project_id))
-
-    return joined
-
 
 _used_by = (
     select(func.count())
@@ -96,7 +83,7 @@ IMAGES = Listing(
         "project_id": col(Image.project_id),
         "created_at": col(Image.created_at),
     },
-    source=_of_project(Image),
+    source=of_project(Image),
     scope=_image_scope,
     search=("name", "id"),
 )
@@ -114,74 +101,6 @@ KEYPAIRS = Listing(
     source=lambda query: query.select_from(Keypair),
     scope=lambda ctx: col(Keypair.user_id) == ctx.user_id,
     key="name",
-)
-
-_cidrs = (
-    select(func.min(Subnet.cidr)).where(col(Subnet.network_id) == col(Network.id)).correlate(Network).scalar_subquery()
-)
-_ports = select(func.count()).where(col(Port.network_id) == col(Network.id)).correlate(Network).scalar_subquery()
-
-NETWORKS = Listing(
-    kind="network",
-    rule="network:list",
-    columns={
-        "id": col(Network.id),
-        "name": col(Network.name),
-        "cidr": func.coalesce(_cidrs, ""),
-        "status": col(Network.status),
-        "mtu": col(Network.mtu),
-        "shared": col(Network.shared),
-        "ports": _ports,
-        "project": col(Project.name),
-        "project_id": col(Network.project_id),
-        "created_at": col(Network.created_at),
-    },
-    source=_of_project(Network),
-    scope=lambda ctx: True if ctx.all_projects else (col(Network.project_id) == ctx.project_id) | col(Network.shared),
-    search=("name", "id", "cidr"),
-)
-
-SUBNETS = Listing(
-    kind="subnet",
-    rule="network:list",
-    columns={
-        "id": col(Subnet.id),
-        "name": col(Subnet.name),
-        "network": col(Network.name),
-        "network_id": col(Subnet.network_id),
-        "cidr": col(Subnet.cidr),
-        "gateway_ip": col(Subnet.gateway_ip),
-        "enable_dhcp": col(Subnet.enable_dhcp),
-        "allocation_pools": col(Subnet.allocation_pools),
-        "dns_nameservers": col(Subnet.dns_nameservers),
-        "project_id": col(Subnet.project_id),
-        "created_at": col(Subnet.created_at),
-    },
-    source=lambda query: query.select_from(Subnet).join(Network, col(Network.id) == col(Subnet.network_id)),
-    scope=_own(col(Subnet.project_id)),
-)
-
-_fixed = select(func.min(FixedIP.ip)).where(col(FixedIP.port_id) == col(Port.id)).correlate(Port).scalar_subquery()
-
-PORTS = Listing(
-    kind="port",
-    rule="network:list",
-    columns={
-        "id": col(Port.id),
-        "name": col(Port.name),
-        "mac": col(Port.mac),
-        "ip": func.coalesce(_fixed, ""),
-        "status": col(Port.status),
-        "network_id": col(Port.network_id),
-        "device_owner": col(Port.device_owner),
-        "device_id": col(Port.device_id),
-        "project_id": col(Port.project_id),
-        "created_at": col(Port.created_at),
-    },
-    source=lambda query: query.select_from(Port),
-    scope=_own(col(Port.project_id)),
-    search=("name", "id", "mac", "ip"),
-    sort="created_at",
 )
 
 _placed = (
@@ -293,7 +212,7 @@ OPERATIONS = Listing(
         "ended_at": col(Operation.ended_at),
     },
     source=lambda query: query.select_from(Operation).outerjoin(Host, col(Host.id) == col(Operation.lane)),
-    scope=_own(col(Operation.project_id)),
+    scope=own(col(Operation.project_id)),
     name="object_name",
     search=("object_name", "kind", "state"),
     sort="-seq",
@@ -317,7 +236,7 @@ EVENTS = Listing(
         "project_id": col(Event.project_id),
     },
     source=lambda query: query.select_from(Event),
-    scope=_own(col(Event.project_id)),
+    scope=own(col(Event.project_id)),
     name="object_name",
     search=("object_name", "action", "user_name"),
     sort="-id",
@@ -352,9 +271,7 @@ LISTINGS: dict[str, Listing] = {
         IMAGES,
         FLAVORS,
         KEYPAIRS,
-        NETWORKS,
-        SUBNETS,
-        PORTS,
+        *network.LISTINGS,
         HOSTS,
         AGGREGATES,
         PROJECTS,

@@ -17,7 +17,8 @@ from core.errors import Forbidden, Invalid
 from core.hosts import aggregates
 from core.hosts.drift import Finding
 from core.listing import Listing, Row
-from core.network import networks, subnets
+from core.network import floating_ips, networks, rbac, routers, security_groups, subnets
+from core.network import lists as network_lists
 from core.operations.operations import Operation
 from tests.core.compute.test_keypairs import ED
 from tests.core.conftest import KINDS, fresh_database
@@ -34,6 +35,25 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     store = cloud.open_store(config)
     yield _fill(World(config, store))
     store.close()
+
+
+def _fill_networking(world: World, friend: Context) -> None:
+    """`lan` is shared with the friend's project, `out` is its way out too."""
+    ctx = world.admin
+    with world.store.write() as session:
+        out = networks.create(session, ctx, world.config, name="out", network_type="flat", physical_network="p")
+        for network, action in (("lan", rbac.SHARED), ("out", rbac.EXTERNAL)):
+            rbac.create(session, ctx, network=network, action=action, target_project=friend.project_id)
+        subnets.create(
+            session, ctx, name="out", network=out.id, project_id=out.project_id, cidr="192.0.2.0/24", dhcp=False
+        )
+        routers.create(session, ctx, name="r1", external_gateway=out.id)
+        routers.create(session, ctx, name="r2")
+        for _ in range(2):
+            floating_ips.create(session, ctx, network=out.id)
+        group = security_groups.create(session, ctx, name="web")
+        security_groups.add_rule(session, ctx, group.id, protocol="tcp", port_min=80)
+        security_groups.add_rule(session, ctx, group.id, remote_group="web")
 
 
 def _fill(world: World) -> World:
@@ -72,7 +92,7 @@ def _fill(world: World) -> World:
             locked=number % 3 == 0,
             fault={"title": "x"} if number == 5 else None,
         )
-    world.someone("member", name="ann")
+    _fill_networking(world, world.someone("member", name="ann"))
     with world.store.write() as session:
         session.get(Operation, 3).error = {"title": "no"}  # type: ignore[union-attr]
         session.get(Operation, 4).started_at = 7  # type: ignore[union-attr]
@@ -264,12 +284,45 @@ def test_a_list_asks_its_policy(full: World, kind: str) -> None:
         listing.page(session, nobody, lists.LISTINGS[kind])
 
 
-@pytest.mark.parametrize("kind", ["instance", "image", "network", "subnet", "port", "operation", "event", "keypair"])
+_PROJECTS_OWN = ("instance", "image", "operation", "event", "keypair", *(noun.kind for noun in network_lists.LISTINGS))
+
+
+@pytest.mark.parametrize("kind", _PROJECTS_OWN)
 def test_a_stranger_sees_nothing_of_a_project(full: World, kind: str) -> None:
     stranger = full.someone("manager", project="elsewhere")
     with full.store.read() as session:
         rows = listing.page(session, stranger, lists.LISTINGS[kind])
     assert [row for row in rows if row.get("visibility") != "public"] == []
+
+
+def test_networks_are_listed_where_policies_share_them(full: World) -> None:
+    friend = full.someone("reader")
+    with full.store.read() as session:
+        found = listing.page(session, friend, lists.LISTINGS["network"])
+        assert [row["name"] for row in found] == ["lan", "out"]
+        assert listing.count(session, friend, lists.LISTINGS["network"]) == 2
+        found = listing.page(session, friend, lists.LISTINGS["subnet"])
+        assert [row["name"] for row in found] == ["lan", "out"]
+        assert listing.count(session, friend, lists.LISTINGS["subnet"]) == 2
+        assert listing.page(session, friend, lists.LISTINGS["port"]) == []
+
+
+def test_what_one_more_query_per_page_tells(full: World) -> None:
+    with full.store.read() as session:
+
+        def first(kind: str, **where: str) -> Row:
+            return listing.page(session, full.admin, lists.LISTINGS[kind], where=where, limit=1)[0]
+
+        lan = first("network", name="lan")
+        assert (lan["cidrs"], len(lan["subnets"])) == (["10.1.0.0/24"], 1)
+        port = first("port", ip="10.1.0.3")
+        assert port["fixed_ips"] == [{"subnet_id": lan["subnets"][0], "ip_address": "10.1.0.3"}]
+        assert port["security_groups"] == ["default"]
+        router = first("router", name="r1")
+        assert [each["ip_address"] for each in router["external_fixed_ips"]] == ["192.0.2.2"]
+        assert (router["interfaces"], router["interfaces_info"]) == (0, [])
+        assert first("security_group", name="web")["rules"] == 4
+        assert first("security_group_rule", remote_group="web")["security_group"] == "web"
 
 
 def test_private_flavors(full: World) -> None:
