@@ -17,7 +17,7 @@ import attrs
 
 from hostd.network import names, namespaces, nft
 from hostd.network.document import Document
-from hostd.network.firewall import Firewall
+from hostd.network.firewall import Backend, Firewall, backend
 from hostd.network.firewall.rules import BRIDGE
 from hostd.network.part import World
 from hostd.spec import (
@@ -34,8 +34,8 @@ from hostd.spec import (
 )
 
 NOTHING = World(links={}, namespaces=frozenset())
-PATIENCE = 0.25
-"""Seconds in which a packet on this machine arrives, or does not."""
+PATIENCE = float(os.environ.get("SKYDECK_PATIENCE", "0.25"))
+"""Seconds in which a packet on this machine arrives, or does not; an emulated one needs more."""
 
 
 def uuid(kind: int, number: int) -> str:
@@ -109,7 +109,8 @@ class Host:
 
     def bridge(self, on: NetworkSpec) -> str:
         name = names.bridge(on.uuid)
-        kind = ["type", "bridge", "mcast_snooping", "0", "nf_call_iptables", "1", "nf_call_ip6tables", "1"]
+        calls = str(int(backend() is Backend.BR_NETFILTER))
+        kind = ["type", "bridge", "mcast_snooping", "0", "nf_call_iptables", calls, "nf_call_ip6tables", calls]
         run("ip", "link", "add", name, "address", names.mac("bridge", on.uuid), *kind)
         run("ip", "link", "set", name, "addrgenmode", "none", "up")
         return name

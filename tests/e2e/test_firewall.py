@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import struct
+import sys
 import time
 from collections.abc import Iterator
 
@@ -14,7 +16,7 @@ import pytest
 from hostd.drivers import Step
 from hostd.network import conntrack, names, namespaces, nft
 from hostd.network.document import Document
-from hostd.network.firewall import Firewall, counted, decide, in_place
+from hostd.network.firewall import Backend, Firewall, backend, counted, decide, in_place
 from hostd.network.firewall.rules import BRIDGE, REVOKING, ZONES
 from hostd.network.firewall.spoofing import link_local
 from hostd.spec import AddressPair, NetworkingSpec, RouterLeg, RouterSpec, Want
@@ -22,18 +24,22 @@ from tests.e2e import bridged
 from tests.e2e.bridged import BROADCAST, OUT, Guest, Host, Wire, arp, cable, document, frame, group, network, port, rule
 from tests.e2e.sandbox import isolated
 from tests.hostd.network import walled
+from tests.lab import other_kernel
 
 pytestmark = pytest.mark.e2e
 
 NET = network(1)
 CLOSED = group(1, *OUT)
 A, B, C = (port(number, NET, CLOSED.uuid) for number in (10, 11, 12))
+EXPECTED = "SKYDECK_BACKEND"
+"""Environment variable: how the kernel shall be found to recognise replies."""
 WHOLE = Step("firewall", {"whole": True})
 
 
 @pytest.fixture
 def host() -> Iterator[Host]:
     with isolated():
+        assert backend().value == os.environ.get(EXPECTED, backend().value)
         yield Host()
 
 
@@ -587,3 +593,24 @@ def test_a_named_namespace_has_rules_of_its_own(host: Host) -> None:
     assert nft.list_table("inet", "nat", namespace="elsewhere") is not None
     assert nft.list_table("inet", "nat") is None
     namespaces.remove("elsewhere")
+
+
+ON_THE_OTHER_KERNEL = (
+    "nothing_comes_in", "fragments", "live_flow", "two_networks", "inherits", "forged_is_dropped and MAC", "hidden",
+    "somebody_changed",
+)  # fmt: skip
+
+
+def test_where_bridges_track_connections_themselves() -> None:
+    """The other backend: some of the tests above, on Debian's own kernel."""
+    chosen = " or ".join(f"({one})" for one in ON_THE_OTHER_KERNEL)
+    settings = [
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1",
+        "SKYDECK_PATIENCE=3",
+        f"{EXPECTED}={Backend.BRIDGE_CONNTRACK.value}",
+    ]
+    pytest_ = [sys.executable, "-m", "pytest", "--noconftest", "-c", "/dev/null", "--rootdir=.", "-q", "--tb=short"]
+    done = other_kernel.run(
+        ["env", *settings, *pytest_, "tests/e2e/test_firewall.py", "-k", f"'{chosen}'"], timeout=600
+    )
+    assert done.status == 0, done.output[-5000:]
