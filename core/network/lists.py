@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Select, func
+from sqlalchemy import Select, String, case, cast, func, literal
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -15,6 +15,7 @@ from core.context import Context
 from core.hosts.table import Host
 from core.identity.projects import Project
 from core.listing import Listing, Row, of_project, own
+from core.network.fabric import NetworkingPending
 from core.network.networks import reachable
 from core.network.tables import (
     ROUTER_GATEWAY,
@@ -46,6 +47,20 @@ def _found(session: Session, query: Select[Any], column: Any, rows: list[Row], k
 def _count(column: Any, whose: Any, *where: Any) -> Any:
     """How many rows have `whose` in `column`."""
     return select(func.count()).where(column == whose, *where).correlate(whose.class_).scalar_subquery()
+
+
+def _with_pending(session: Session, rows: list[Row]) -> None:
+    """`pending`: names of the hosts that have not confirmed the object yet."""
+    query = (
+        select(NetworkingPending.object_id, Host.name)
+        .where(col(Host.id) == col(NetworkingPending.host_id))
+        .order_by(col(Host.name))
+    )
+    found: dict[str, list[str]] = {}
+    for object_id, name in _found(session, query, col(NetworkingPending.object_id), rows):
+        found.setdefault(object_id, []).append(name)
+    for row in rows:
+        row["pending"] = found.get(row["id"], [])
 
 
 # ---------------------------------------------------------------------------- networks
@@ -120,11 +135,13 @@ SUBNETS = Listing(
         "allocation_pools": col(Subnet.allocation_pools),
         "dns_nameservers": col(Subnet.dns_nameservers),
         "host_routes": col(Subnet.host_routes),
+        "used": _count(col(FixedIP.subnet_id), col(Subnet.id)),
         "description": col(Subnet.description),
+        "project": func.coalesce(col(Project.name), ""),
         "project_id": col(Subnet.project_id),
         "created_at": col(Subnet.created_at),
     },
-    source=lambda query: query.select_from(Subnet).join(Network, col(Network.id) == col(Subnet.network_id)),
+    source=lambda query: of_project(Subnet)(query).join(Network, col(Network.id) == col(Subnet.network_id)),
     scope=_of_reachable_networks,
     search=("name", "id", "cidr"),
 )
@@ -172,6 +189,18 @@ def _with_addresses(session: Session, rows: list[Row]) -> None:
         by_id[port_id]["security_group_ids"].append(group_id)
 
 
+def _with_wiring(session: Session, rows: list[Row]) -> None:
+    """Beside addresses and groups: `floating_ips`, their addresses, and `pending`."""
+    _with_addresses(session, rows)
+    query = select(FloatingIP.port_id, FloatingIP.address).order_by(col(FloatingIP.address))
+    found: dict[str, list[str]] = {}
+    for port_id, address in _found(session, query, col(FloatingIP.port_id), rows):
+        found.setdefault(port_id, []).append(address)
+    for row in rows:
+        row["floating_ips"] = found.get(row["id"], [])
+    _with_pending(session, rows)
+
+
 _ip = select(func.min(FixedIP.ip)).where(col(FixedIP.port_id) == col(Port.id)).correlate(Port).scalar_subquery()
 
 PORTS = Listing(
@@ -180,6 +209,7 @@ PORTS = Listing(
     columns={
         "id": col(Port.id),
         "name": col(Port.name),
+        "label": func.coalesce(func.nullif(col(Port.name), ""), _ip, func.substr(col(Port.id), 1, 8)),
         "mac": col(Port.mac),
         "ip": func.coalesce(_ip, ""),
         "status": col(Port.status),
@@ -196,11 +226,12 @@ PORTS = Listing(
         "egress_kbit": col(Port.egress_kbit),
         "dns_name": col(Port.dns_name),
         "description": col(Port.description),
+        "project": func.coalesce(col(Project.name), ""),
         "project_id": col(Port.project_id),
         "created_at": col(Port.created_at),
     },
     source=lambda query: (
-        query.select_from(Port)
+        of_project(Port)(query)
         .join(Network, col(Network.id) == col(Port.network_id))
         .outerjoin(Instance, col(Instance.id) == col(Port.device_id))
         .outerjoin(Router, col(Router.id) == col(Port.device_id))
@@ -209,7 +240,7 @@ PORTS = Listing(
     scope=own(col(Port.project_id)),
     search=("name", "id", "mac", "ip", "device"),
     sort="created_at",
-    enrich=_with_addresses,
+    enrich=_with_wiring,
 )
 
 
@@ -217,24 +248,32 @@ PORTS = Listing(
 
 
 def _with_interfaces(session: Session, rows: list[Row]) -> None:
-    """`interfaces_info` [{port_id, subnet_id, ip_address}, …] and `external_fixed_ips` [{subnet_id, ip_address}, …]."""
+    """`interfaces_info` [{port_id, subnet_id, ip_address}, …], `external_fixed_ips` [{subnet_id, ip_address}, …],
+    `legs`, the interfaces in words: {network, network_id, subnet, cidr, status} beside those, and `pending`."""
     query = (
-        select(Port.device_id, Port.device_owner, Port.id, FixedIP.subnet_id, FixedIP.ip)
+        select(Port.device_id, Port.device_owner, Port.id, FixedIP.subnet_id, FixedIP.ip, Port.status, Subnet, Network)
         .where(
             col(Port.device_owner).in_((ROUTER_INTERFACE, ROUTER_GATEWAY)),
             col(FixedIP.port_id) == col(Port.id),
+            col(Subnet.id) == col(FixedIP.subnet_id),
+            col(Network.id) == col(Port.network_id),
         )
         .order_by(col(Port.created_at), col(Port.id), col(FixedIP.ip))
     )
     by_id = {row["id"]: row for row in rows}
     for row in rows:
-        row["interfaces_info"], row["external_fixed_ips"] = [], []
-    for router_id, owner, port_id, subnet_id, ip in _found(session, query, col(Port.device_id), rows):
+        row["interfaces_info"], row["external_fixed_ips"], row["legs"] = [], [], []
+    for router_id, owner, port_id, subnet_id, ip, status, subnet, network in _found(
+        session, query, col(Port.device_id), rows
+    ):
         address = {"subnet_id": subnet_id, "ip_address": ip}
         if owner == ROUTER_GATEWAY:
             by_id[router_id]["external_fixed_ips"].append(address)
         else:
             by_id[router_id]["interfaces_info"].append({"port_id": port_id, **address})
+            words = {"network": network.name, "network_id": network.id, "subnet": subnet.name, "cidr": subnet.cidr}
+            by_id[router_id]["legs"].append({"port_id": port_id, **address, **words, "status": status})
+    _with_pending(session, rows)
 
 
 ROUTERS = Listing(
@@ -293,6 +332,7 @@ FLOATING_IPS = Listing(
     name="address",
     search=("address", "id", "server"),
     sort="address",
+    enrich=_with_pending,
 )
 
 
@@ -317,12 +357,34 @@ SECURITY_GROUPS = Listing(
 )
 
 _remote = aliased(SecurityGroup)
+_first, _last = col(SecurityGroupRule.port_range_min), col(SecurityGroupRule.port_range_max)
+_outgoing = col(SecurityGroupRule.direction) == "egress"
+_code = case((_last.is_(None), literal("")), else_=literal(" code ") + cast(_last, String))
+_numbers = case(
+    (_first.is_(None), literal("")),
+    (col(SecurityGroupRule.protocol).in_(("icmp", "ipv6-icmp")), literal(" type ") + cast(_first, String) + _code),
+    (_first == _last, literal(" ") + cast(_first, String)),
+    else_=literal(" ") + cast(_first, String) + literal("-") + cast(_last, String),
+)
+_other = func.coalesce(
+    col(SecurityGroupRule.remote_ip_prefix),
+    literal("group ") + col(_remote.name),
+    case((col(SecurityGroupRule.ethertype) == "IPv6", literal("::/0")), else_=literal("0.0.0.0/0")),
+)
+_words = (
+    case((_outgoing, literal("out ")), else_=literal("in "))
+    + func.coalesce(col(SecurityGroupRule.protocol), "any")
+    + _numbers
+    + case((_outgoing, literal(" to ")), else_=literal(" from "))
+    + _other
+)
 
 SECURITY_GROUP_RULES = Listing(
     kind="security_group_rule",
     rule="security_group:list",
     columns={
         "id": col(SecurityGroupRule.id),
+        "rule": _words,
         "security_group": col(SecurityGroup.name),
         "security_group_id": col(SecurityGroupRule.security_group_id),
         "direction": col(SecurityGroupRule.direction),
@@ -333,6 +395,7 @@ SECURITY_GROUP_RULES = Listing(
         "remote_ip_prefix": col(SecurityGroupRule.remote_ip_prefix),
         "remote_group": func.coalesce(col(_remote.name), ""),
         "remote_group_id": col(SecurityGroupRule.remote_group_id),
+        "remote": _other,
         "description": col(SecurityGroupRule.description),
         "project_id": col(SecurityGroupRule.project_id),
         "created_at": col(SecurityGroupRule.created_at),
@@ -344,7 +407,7 @@ SECURITY_GROUP_RULES = Listing(
     ),
     scope=own(col(SecurityGroupRule.project_id)),
     name="id",
-    search=("security_group", "description", "id"),
+    search=("rule", "security_group", "description", "id"),
     sort="security_group,direction,created_at",
 )
 
