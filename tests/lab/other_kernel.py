@@ -31,7 +31,7 @@ LIBRARIES: Final = ("libnftables.so.1",)
 """Loaded by name, and so named by nobody's list of needs."""
 
 PACKAGES: Final = ("attr", "attrs", "cattr", "cattrs", "pyroute2", "pytest", "_pytest", "pluggy", "iniconfig",
-                   "packaging", "pygments", "typing_extensions.py", "py.py", "py.py")  # fmt: skip
+                   "packaging", "pygments", "typing_extensions.py", "py.py")  # fmt: skip
 """Of the virtual environment: what hostd and its tests import."""
 
 MODULES: Final = (
