@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -87,11 +88,23 @@ def add_list(app: typer.Typer, noun: Noun, *, help: str) -> None:
     """`NOUN list`."""
 
     def run(**values: Any) -> None:
-        given = [(each, value) for each in noun.filters if (value := values.pop(each.name)) is not None]
+        given = [(each, _typed(value)) for each in noun.filters if (value := values.pop(each.name)) is not None]
         print_list(noun, given=given, **values)
 
-    filters = [option(each.name, str | None, each.option, help=each.help) for each in noun.filters]
+    filters = [_parameter(each) for each in noun.filters]
     app.command("list", help=help)(extended(run, _list_options, [*filters, *output_options()]))
+
+
+def _parameter(each: Filter) -> inspect.Parameter:
+    if each.positional:
+        annotation = Annotated[str | None, typer.Argument(metavar=f"[{each.option}]", help=each.help)]
+        return inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return option(each.name, bool | None if each.flag else str | None, each.option, help=each.help)
+
+
+def _typed(value: str | bool) -> str:
+    """A filter's value as text, which listings compare with."""
+    return value if isinstance(value, str) else str(value).lower()
 
 
 def print_list(

@@ -78,6 +78,26 @@ def moment(header: str, source: str, **how: Any) -> Column:
     return Column(header=header, source=source, human=lambda at: text.moment(at) or "", machine=text.moment, **how)
 
 
+def up(header: str, source: str, **how: Any) -> Column:
+    """admin_state_up: UP or DOWN for people."""
+    return Column(header=header, source=source, human=lambda value: "UP" if value else "DOWN", **how)
+
+
+def entries(header: str, source: str, **how: Any) -> Column:
+    """A list of documents: a line each, as openstack's client writes them."""
+    return Column(header=header, source=source, human=_lines, **how)
+
+
+def hops(header: str, source: str, **how: Any) -> Column:
+    """Routes: a person reads their keys as `--route` takes them."""
+    return Column(
+        header=header,
+        source=source,
+        human=lambda routes: _lines([{"destination": to["destination"], "gateway": to["nexthop"]} for to in routes]),
+        **how,
+    )
+
+
 def size(header: str, source: str, **how: Any) -> Column:
     """Bytes: `1.5 GiB` for people, the number for programs."""
     return Column(header=header, source=source, human=text.size, right=True, **how)
@@ -86,6 +106,10 @@ def size(header: str, source: str, **how: Any) -> Column:
 def document(header: str, source: str, **how: Any) -> Column:
     """Nested data a person reads as JSON."""
     return Column(header=header, source=source, human=_indented, **how)
+
+
+def _lines(value: list[dict[str, Any]]) -> str:
+    return "\n".join(plain(each) for each in value)
 
 
 def _indented(value: Any) -> str:
@@ -97,17 +121,21 @@ class Filter:
     """An option of a list that narrows it to rows whose column has a value."""
 
     option: str
-    """`--status`"""
+    """`--status`; a flag's two ends, `--external/--internal`; for a positional one, what it is called: `GROUP`."""
     column: str
     """Of the listing."""
     help: str
     resolve: Callable[[Any, Any, str], str] = lambda session, ctx, given: given
-    """(session, context, what was typed) to the column's value: a name to its id."""
+    """(session, context, what was typed) to the column's value: a name to its id. Of a flag: true or false is typed."""
+    flag: bool = False
+    """The column is true at its one end, false at the other."""
+    positional: bool = False
+    """An argument that may be left out, as openstack's client has it for rules of a group."""
 
     @property
     def name(self) -> str:
         """The parameter's name; apart from the shared options' names."""
-        return "where_" + self.option.removeprefix("--").replace("-", "_")
+        return "where_" + self.option.partition("/")[0].removeprefix("--").replace("-", "_").lower()
 
 
 def _nothing(session: Any, ctx: Any, rows: list[Row]) -> None:

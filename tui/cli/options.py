@@ -97,6 +97,28 @@ def pairs(values: Iterable[str] | None, what: str = "property") -> dict[str, str
     return found
 
 
+def parts(
+    text: str, what: str, *, needs: Iterable[str] = (), takes: Iterable[str] = (), example: str
+) -> dict[str, str]:
+    """`key=value,key=value` with all keys of `needs`, and of `takes` what one likes. Raises Invalid."""
+    needed = set(needs)
+    wrong = Invalid(f"{what} {text!r} cannot be understood", hint=f"For example --{what} {example}")
+    try:
+        found = pairs(text.split(","), what)
+    except Invalid as bad:
+        raise wrong from bad
+    if not needed <= found.keys() <= needed | set(takes):
+        raise wrong
+    return found
+
+
+def routes(values: Iterable[str] | None, what: str) -> tuple[tuple[str, str], ...]:
+    """`destination=CIDR,gateway=IP` texts to (destination, next hop) each. Raises Invalid."""
+    example = "destination=10.9.0.0/16,gateway=10.1.0.254"
+    found = (parts(text, what, needs=("destination", "gateway"), example=example) for text in values or ())
+    return tuple((each["destination"], each["gateway"]) for each in found)
+
+
 def contents(path: str, what: str) -> bytes:
     """A file's bytes. Raises Invalid naming the file."""
     try:

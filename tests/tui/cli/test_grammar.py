@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 import time
@@ -14,9 +16,10 @@ from typer.main import get_command
 from core.identity import quotas
 from core.lists import LISTINGS
 from tests.tui.cli.conftest import Cli
+from tui.cli import nouns
 from tui.cli.noun import Noun
 from tui.cli.nouns.quotas import RESOURCES
-from tui.cli.root import NOUNS, app
+from tui.cli.root import app
 
 GRAMMAR = """
 server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh
@@ -28,20 +31,28 @@ flavor create|list|show|set|unset|delete
 keypair create|list|show|delete
 project create|list|show|set|delete
 quota show|set
-network create|list|show|delete|repair
-subnet create|list|show|delete
-port list|show
+network create|list|show|set|delete|auto
+network rbac create|list|show|delete
+subnet create|list|show|set|delete
+port create|list|show|set|unset|delete
+router create|list|show|set|unset|delete
+router add subnet|port
+router remove subnet|port
+floating ip create|list|show|set|unset|delete
+security group create|list|show|set|delete
+security group rule create|list|show|delete
 aggregate create|list|show|delete
 aggregate add host
 aggregate remove host
 availability zone list
-host add|list|show|set|remove
+host add|list|show|set|remove|repair
 hypervisor list|show
 hypervisor stats show
 operation list|show|cancel|retry
 event list|show
 finding list|show|reap
 serve
+trace
 verify
 completion
 """
@@ -74,13 +85,11 @@ def test_the_grammar_names_every_command() -> None:
 
 
 def _nouns() -> list[Noun]:
-    import importlib
-
-    found = []
-    for module in NOUNS.values():
-        loaded = importlib.import_module(f"tui.cli.nouns.{module}")
-        found += [value for value in vars(loaded).values() if isinstance(value, Noun)]
-    return found
+    found: dict[str, Noun] = {}
+    for module in pkgutil.walk_packages(nouns.__path__, "tui.cli.nouns."):
+        loaded = importlib.import_module(module.name)
+        found |= {value.word: value for value in vars(loaded).values() if isinstance(value, Noun)}
+    return list(found.values())
 
 
 @pytest.mark.parametrize("noun", _nouns(), ids=lambda noun: noun.word)

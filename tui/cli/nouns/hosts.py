@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import Invalid
-from tui.cli import output, report
+from tui.cli import output, report, wait
 from tui.cli.caller import caller
 from tui.cli.commands import add_list, add_show, each, group, leave, name_of, names_of_many
 from tui.cli.noun import Filter, Noun, Row, column, listed, long, moment, number
-from tui.cli.options import Format, FormatOption
+from tui.cli.options import Format, FormatOption, WaitOption, pairs
 from tui.text import safe
 
 
@@ -23,7 +23,21 @@ def _find(session: Any, ctx: Any, name: str) -> Row:
     found = hosts.find(session, ctx, name)
     ratios = {key: getattr(found, key) for key in ("cpu_ratio", "ram_ratio", "disk_ratio")}
     reserved = {key: getattr(found, key) for key in ("ram_reserved_mb", "disk_reserved_gb", "failed_builds")}
-    return listed(session, ctx, "host", found.id) | ratios | reserved
+    return listed(session, ctx, "host", found.id) | ratios | reserved | _networking(session, found)
+
+
+def _networking(session: Any, host: Any) -> Row:
+    """Where the host is in the networks, and whether it has confirmed the newest it was told."""
+    from core.network import fabric
+
+    told = session.get(fabric.HostNetworking, host.id)
+    if told is None:
+        said = "nothing to do"
+    elif told.error:
+        said = "\n".join(part for part in (told.error["title"], told.error.get("hint")) if part)
+    else:
+        said = "confirmed" if told.applied == told.generation else "being told"
+    return {"vtep": fabric.vtep(host), "physnets": host.physnets, "networking": said}
 
 
 def status(row: Row) -> str:
@@ -68,6 +82,8 @@ HOST = Noun(
         column("memory_mb", "ram_mb"),
         column("memory_mb_used", "ram_mb_used"),
         column("name", "name"),
+        column("networking", "networking"),
+        column("physical_networks", "physnets"),
         column("port", "port"),
         column("ram_allocation_ratio", "ram_ratio"),
         column("reserved_disk_gb", "disk_reserved_gb"),
@@ -79,6 +95,7 @@ HOST = Noun(
         column("state", "state"),
         column("state_reason", "state_reason"),
         column("status", status),
+        column("tunnel_endpoint", "vtep"),
         column("vcpus", "vcpus"),
         column("vcpus_used", "vcpus_used"),
         column("versions", "versions"),
@@ -171,6 +188,18 @@ def set_(
     disk: Annotated[float | None, typer.Option("--disk-allocation-ratio", metavar="RATIO")] = None,
     reserved_ram: Annotated[int | None, typer.Option("--reserved-memory-mb", metavar="MIB")] = None,
     reserved_disk: Annotated[int | None, typer.Option("--reserved-disk-gb", metavar="GIB")] = None,
+    vtep: Annotated[
+        str | None,
+        typer.Option("--vtep", metavar="ADDRESS", help="Where others' tunnels reach it; empty: its SSH address."),
+    ] = None,
+    physnet: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--physnet",
+            metavar="NAME=INTERFACE",
+            help="The interface or bridge that leads to a physical network; NAME= forgets it. May be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Change what an operator decides about a host (admin)."""
     from core.hosts import hosts
@@ -180,6 +209,7 @@ def set_(
     ratios = {"cpu": cpu, "ram": ram, "disk": disk}
     reserved = {"ram_mb": reserved_ram, "disk_gb": reserved_disk}
     with caller().write() as (session, ctx):
+        led = hosts.find(session, ctx, host).physnets | pairs(physnet, "physnet")
         hosts.update_host(
             session,
             ctx,
@@ -190,7 +220,31 @@ def set_(
             availability_zone=zone,
             ratios={key: value for key, value in ratios.items() if value is not None},
             reserved={key: value for key, value in reserved.items() if value is not None},
+            vtep=vtep,
+            physnets={name: interface for name, interface in led.items() if interface} if physnet else None,
         )
+
+
+@app.command()
+def repair(
+    names: HostNames,
+    networking: Annotated[bool, typer.Option("--networking", help="All that belongs to networks.")] = False,
+    wait_: WaitOption = False,
+) -> None:
+    """Have hosts look at what they have again, and mend what is not as it should be (admin)."""
+    if not networking:
+        raise Invalid("nothing was named that is to be mended", hint="skydeck host repair --networking HOST")
+
+    def one(name: str) -> Any:
+        from core.hosts import findings
+
+        with caller().write() as (session, ctx):
+            operation = findings.repair_networking(session, ctx, name)
+        report.notice(f"host {operation.object_name}: repair accepted, operation {operation.id[:8]}")
+        return operation
+
+    accepted, status = each(names, one)
+    leave(max(status, wait.finish(accepted)) if wait_ and accepted else status)
 
 
 @app.command()
