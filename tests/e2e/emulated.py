@@ -14,6 +14,7 @@ A host has network, mount and process namespaces of its own: what hostd starts t
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -41,12 +42,13 @@ INTERNET: Final = "198.51.100.10"
 _INTERNET: Final = "internet"
 
 _BOOT: Final = """
-trap '' CHLD
 mount --make-rprivate / && mount -t tmpfs -o mode=755 tmpfs /run && mount -t sysfs sysfs /sys && ip link set lo up
-echo up
-exec sleep infinity
+exec "$0" -c 'import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print("up", flush=True)
+while True: signal.pause()'
 """
-"""Process 1 of a host: ignoring the signal, as it does, is enough to be rid of dead children."""
+"""Process 1 of a host: ignoring the signal is enough to be rid of dead children."""
 
 
 class Refused(AssertionError):
@@ -60,7 +62,19 @@ class EmulatedHost:
         self.name = name
         self.vtep = f"{UNDERLAY}{number}"
         self._unshare = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", _BOOT],
+            [
+                "unshare",
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-c",
+                _BOOT,
+                sys.executable,
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -123,6 +137,11 @@ class EmulatedHost:
     def crash_at(self, spec: NetworkingSpec, step: str) -> None:
         """Apply, and die before that step; after it too when the step is named `after NAME`."""
         self._call("crash", answer=False, spec=dump(spec), step=step)
+        self.stop()
+
+    def crash_inside(self, spec: NetworkingSpec, module: str, function: str) -> None:
+        """Apply, and die where that function of a module would be called."""
+        self._call("crash_in", answer=False, spec=dump(spec), module=module, function=function)
         self.stop()
 
     def _call(self, verb: str, *, answer: bool = True, **arguments: Any) -> Any:
@@ -321,6 +340,10 @@ class _Hostd:
 
     def crash(self, spec: dict[str, Any], step: str) -> list[str]:
         return self._apply(load(NetworkingSpec, spec), die_before=step, die_after=step.removeprefix("after "))
+
+    def crash_in(self, spec: dict[str, Any], module: str, function: str) -> list[str]:
+        setattr(importlib.import_module(module), function, lambda *_, **__: _die())
+        return self._apply(load(NetworkingSpec, spec))
 
     def plan(self, spec: dict[str, Any]) -> list[str]:
         wanted = load(NetworkingSpec, spec)

@@ -9,7 +9,7 @@ from hostd.network import conntrack, namespaces, nft, rtnetlink
 from hostd.network.netlink import Netlink
 from hostd.network.routers import sysctls
 from hostd.network.routers.announcing import announce
-from hostd.network.routers.rules import TRANSIT, gateway_rules, router_rules
+from hostd.network.routers.rules import TABLE, TRANSIT, gateway_rules, router_rules
 from hostd.network.routers.wanted import MARK, Gateway, Outside, Router
 from hostd.network.rtnetlink import GONE, Forward, Route, Rule
 from hostd.spec import ErrorCode, HostError
@@ -22,6 +22,9 @@ TRANSIT_INSIDE: Final = "sn"
 _FLOATING: Final = 200
 """Table of the routes that packets from floating IPs take, and the priority of the rules that lead there."""
 _SPECIFIC_FIRST: Final = 100
+_TRANSLATED: Final = 100
+"""In a gateway: table, and priority of the rules, of what routers translated. It knows the outside and nothing else: a
+project's block, routed as it is, would otherwise swallow what other projects send there."""
 
 
 def transit_name(router: str) -> str:
@@ -30,6 +33,7 @@ def transit_name(router: str) -> str:
 
 
 def make_gateway(netlink: Netlink, gateway: Gateway) -> None:
+    _unmark(netlink, gateway.outer)
     namespaces.create(gateway.namespace)
     with namespaces.inside(gateway.namespace):
         sysctls.prepare()
@@ -41,11 +45,13 @@ def make_gateway(netlink: Netlink, gateway: Gateway) -> None:
     with namespaces.inside(gateway.namespace):
         sysctls.settle(EXTERNAL)
         index = rtnetlink.links()[EXTERNAL].index
-        default = (
-            () if gateway.nexthop is None else (Route(destination="0.0.0.0/0", index=index, gateway=gateway.nexthop),)
-        )
-        kept = {route for route in rtnetlink.routes() if route.destination != "0.0.0.0/0"}
-        _routes(frozenset(default) | kept)
+        block = str(ipaddress.ip_interface(gateway.address).network)
+        out = {Route(destination=block, index=index, table=_TRANSLATED)}
+        if gateway.nexthop is not None:
+            for table in (rtnetlink.MAIN, _TRANSLATED):
+                out.add(Route(destination="0.0.0.0/0", index=index, gateway=gateway.nexthop, table=table))
+        kept = {route for route in rtnetlink.routes() if route.index != index}
+        _routes(frozenset(out | kept))
     nft.run(gateway_rules(gateway, mark=gateway.mark), namespace=gateway.namespace)
     announce(gateway.namespace, EXTERNAL, gateway.mac, [str(ipaddress.ip_interface(gateway.address).ip)])
     netlink.mark(gateway.outer, prefix=MARK, mark=gateway.mark)
@@ -53,6 +59,8 @@ def make_gateway(netlink: Netlink, gateway: Gateway) -> None:
 
 def make_router(netlink: Netlink, router: Router, gateway: Gateway | None) -> None:
     """`gateway` of its external network, which stands already; None where there is none here."""
+    if router.carrier is not None:
+        _unmark(netlink, router.carrier)
     namespaces.create(router.namespace)
     with namespaces.inside(router.namespace):
         sysctls.prepare()
@@ -65,16 +73,23 @@ def make_router(netlink: Netlink, router: Router, gateway: Gateway | None) -> No
         netlink.set_port(leg.outer, learning=False, flood=False)
         index = rtnetlink.links()[leg.outer].index
         rtnetlink.change([rtnetlink.forward(Forward(index, leg.mac, None))])
-    before = _floating_there(router.namespace)
+    before, fixed_before = _floating_there(router.namespace), _fixed_there(router.namespace)
     if router.outside is not None:
         _make_outside(netlink, router, router.outside)
     _drop_links(router)
     transit = _make_transit(netlink, router, gateway) if gateway is not None else None
     _settle_routing(router, transit)
     nft.run(router_rules(router, mark=router.mark), namespace=router.namespace)
+    _forget_flows(router, fixed_before)
     _tell_of_floating(router, before)
     if router.carrier is not None:
         netlink.mark(router.carrier, prefix=MARK, mark=router.mark)
+
+
+def _unmark(netlink: Netlink, carrier: str) -> None:
+    """Before anything is changed: a document taken back after a crash would find its own mark, and half of another."""
+    if carrier in rtnetlink.links():
+        netlink.mark(carrier, prefix=MARK, mark=None)
 
 
 def _make_outside(netlink: Netlink, router: Router, outside: Outside) -> None:
@@ -123,6 +138,9 @@ def _make_transit(netlink: Netlink, router: Router, gateway: Gateway) -> str:
         wanted = {Route(destination=block, index=index, gateway=str(first + 1)) for block in blocks}
         others = {route for route in rtnetlink.routes() if route.index != index}
         _routes(frozenset(wanted | others))
+        outward = Rule(priority=_TRANSLATED, table=_TRANSLATED, source=str(first + 1))
+        if outward not in rtnetlink.rules():
+            rtnetlink.change([rtnetlink.rule(outward)])
     return str(first)
 
 
@@ -190,15 +208,26 @@ def _floating_there(namespace: str) -> frozenset[str]:
         return rtnetlink.addresses().get(links[OUTSIDE].index, frozenset())
 
 
-def _tell_of_floating(router: Router, before: frozenset[str]) -> None:
-    """New addresses are announced; connections of those that went are forgotten."""
+def _fixed_there(namespace: str) -> frozenset[tuple[str, str]]:
+    """Floating and fixed addresses as the rules have them."""
+    listing = nft.list_map(*TABLE, "floating_in", namespace=namespace) or []
+    return frozenset((pair[0], pair[1]) for item in listing for pair in item.get("map", {}).get("elem", ()))
+
+
+def _forget_flows(router: Router, before: frozenset[tuple[str, str]]) -> None:
+    """Connections by a floating IP that went or moved, and those that a guest had under way when it got one."""
     floating = router.outside.floating if router.outside is not None else ()
-    now = {f"{one.address}/32" for one in floating}
-    gone = {ipaddress.ip_interface(one).ip for one in before - now}
-    if gone:
+    changed = before ^ {(one.address, one.fixed) for one in floating}
+    if changed:
+        ends = {ipaddress.ip_address(address) for pair in changed for address in pair}
         flows = conntrack.flows(range(1 << 16), namespace=router.namespace)
-        stale = [flow for flow in flows if {flow.source, flow.destination} & gone]
+        stale = [flow for flow in flows if {flow.source, flow.destination} & ends]
         conntrack.delete(stale, namespace=router.namespace)
-    fresh = sorted(one.removesuffix("/32") for one in now - before)
-    if router.outside is not None and fresh:
-        announce(router.namespace, OUTSIDE, router.outside.mac, fresh)
+
+
+def _tell_of_floating(router: Router, before: frozenset[str]) -> None:
+    """New addresses are announced."""
+    if router.outside is not None:
+        fresh = sorted(f"{one.address}/32" for one in router.outside.floating if f"{one.address}/32" not in before)
+        if fresh:
+            announce(router.namespace, OUTSIDE, router.outside.mac, [one.removesuffix("/32") for one in fresh])

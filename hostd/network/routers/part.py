@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from hostd.network.document import Document
 from hostd.network.netlink import Link, Netlink
 from hostd.network.part import World
 from hostd.network.routers.advertising import Advertiser, AdvertiserSeen
-from hostd.network.routers.making import make_gateway, make_router
+from hostd.network.routers.making import make_gateway, make_router, transit_name
 from hostd.network.routers.rules import TABLE
 from hostd.network.routers.wanted import Gateway, Router, gateways, routers
 from hostd.spec import ErrorCode, HostError
@@ -28,6 +29,8 @@ class RoutersSeen:
     links: Mapping[str, Link]
     namespaces: frozenset[str]
     advertisers: Mapping[str, AdvertiserSeen]
+    transits: frozenset[str]
+    """Gateways' ends of cables to routers; they are in no look at the host's own links."""
     inside: Mapping[str, frozenset[str]] | None
     """Namespace to its addresses and, where it is there, its mark; None where the marks outside are believed."""
 
@@ -63,15 +66,14 @@ class Routers:
             links=world.links,
             namespaces=world.namespaces,
             advertisers=self._advertiser.seen(wanted, deep=deep),
+            transits=_transits(wanted, world),
             inside=inside,
         )
 
     def plan(self, wanted: Document, seen: RoutersSeen) -> tuple[Step, ...]:
         """`gateways` and `routers` with those to be put right; `routers_remove` with namespaces and legs of none."""
         ways = [one.network for one in gateways(wanted) if _wrong_gateway(one, seen)]
-        # A way out that is made anew takes its routers' cables with it.
-        lost = {one.network for one in gateways(wanted) if one.namespace not in seen.namespaces}
-        wrong = [one.uuid for one in routers(wanted) if one.external in lost or _wrong_router(one, seen)]
+        wrong = [one.uuid for one in routers(wanted) if _wrong_router(one, seen)]
         announce, silence = self._advertiser.plan(wanted, seen.advertisers)
         links, spaces = _stale(wanted, seen)
         steps = (
@@ -165,6 +167,9 @@ def _wrong_router(router: Router, seen: RoutersSeen) -> str:
             return f"router {router.namespace} has no leg {name}"
         if bridge is None or link.master != bridge.index or not link.up or link.mtu != mtu:
             return f"leg {name} of router {router.namespace} is not as it should be"
+    if router.external is not None and transit_name(router.namespace) not in seen.transits:
+        # A way out that is made anew took its routers' cables with it.
+        return f"router {router.namespace} has no cable to its way out"
     carrier = seen.links.get(router.carrier or "")
     if carrier is None or router.mark not in carrier.alternatives:
         return f"router {router.namespace} is not as it should be"
@@ -174,6 +179,15 @@ def _wrong_router(router: Router, seen: RoutersSeen) -> str:
         if not wanted <= seen.inside.get(router.namespace, frozenset()):
             return f"router {router.namespace} is not as it should be inside"
     return ""
+
+
+def _transits(wanted: Document, world: World) -> frozenset[str]:
+    found: set[str] = set()
+    for gateway in gateways(wanted):
+        if gateway.namespace in world.namespaces:
+            with suppress(OSError), namespaces.inside(gateway.namespace):
+                found |= {link.name for link in rtnetlink.links().values() if link.up}
+    return frozenset(found)
 
 
 def _inside(namespace: str, mark: str) -> frozenset[str]:

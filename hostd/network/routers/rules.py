@@ -1,7 +1,8 @@
-"""A router's and a gateway's nft rules: translation, and nothing that filters. Pure.
+"""A router's and a gateway's nft rules: translation, and who on the outside is let in. Pure.
 
-Whatever is wrong with a connection, a router passes it on: guests' own rules are at their taps, and routing here is
-asymmetric by design, so that a packet without a known connection is nothing strange.
+Whatever is wrong with a connection between guests, a router passes it on: their own rules are at their taps, and
+routing here is asymmetric by design, so that a packet without a known connection is nothing strange. From the outside,
+where anybody can send anything to a router's card, only what is for a floating IP or answers a guest comes in.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hostd.network.routers.wanted import Gateway, Router
 TABLE: Final = ("inet", "skydeck")
 TRANSIT: Final = "100.64.0.0/10"
 _PART: Final[Json] = {"family": TABLE[0], "table": TABLE[1]}
+_ANSWERS: Final = ["established", "related"]
 _TABLE: Final[Json] = {"table": {"family": TABLE[0], "name": TABLE[1]}}
 
 
@@ -80,6 +82,14 @@ def router_rules(router: Router, *, mark: str) -> list[Json]:
                 ]
             ],
         ),
+        "guarded": (
+            _hook("filter", "forward", 0),
+            [
+                [_match(_meta("iifname"), "qx"), _match({"ct": {"key": "status"}}, "dnat", "in"), {"accept": None}],
+                [_match(_meta("iifname"), "qx"), _match(_ct_state(), _ANSWERS, "in"), {"accept": None}],
+                [_match(_meta("iifname"), "qx"), {"counter": None}, {"drop": None}],
+            ],
+        ),
         mark: ({}, []),
     }
     inwards = [[one.address, one.fixed] for one in floating]
@@ -132,6 +142,10 @@ def _hairpin(inside: list[str]) -> list[Json]:
         _match(_meta("oifname"), _set(inside)),
         _match({"ct": {"key": "status"}}, "dnat", "in"),
     ]
+
+
+def _ct_state() -> Json:
+    return {"ct": {"key": "state"}}
 
 
 def _snat() -> Json:
