@@ -29,7 +29,7 @@ from core.hosts.hosts import Host
 from core.identity import projects
 from core.images import images
 from core.images.stores import ImageStore
-from core.network import ports
+from core.network import ports, security_groups
 from core.network.fabric import HostNetworking
 from core.network.tables import DHCP, HOST_GATEWAY, FixedIP, Port
 from core.operations import operations
@@ -198,6 +198,12 @@ class Cloud:
             flavors.create(
                 session, self.ctx, name=name, ram_mb=ram_mb, disk_gb=disk_gb, ephemeral_gb=ephemeral_gb, vcpus=1
             )
+
+    def allow_ping(self) -> None:
+        """Guests of the default group answer pings; nothing else comes in to them."""
+        with self.store.write() as session:
+            group = security_groups.default_group(session, self.ctx.project_id)
+            security_groups.add_rule(session, self.ctx, group.id, protocol="icmp")
 
     def ask(self, verb: Callable[..., T], *arguments: Any, **more: Any) -> T:
         """One of core's verbs, in a transaction of its own."""

@@ -28,6 +28,7 @@ def spine(lab: Lab, guest_image: GuestImage, tmp_path_factory: pytest.TempPathFa
         spine.enrol(lab, machines)
         spine.add_guest(guest_image)
         spine.add_flavor(NANO, ram_mb=128)
+        spine.allow_ping()
         yield spine
     finally:
         spine.close()

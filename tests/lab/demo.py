@@ -75,6 +75,7 @@ def up() -> None:
     if NETWORK not in names("network", "list"):
         skydeck("network", "create", NETWORK)
         skydeck("subnet", "create", "--network", NETWORK, "--subnet-range", "10.20.0.0/24", NETWORK)
+        skydeck("security", "group", "rule", "create", "--protocol", "icmp", "default")
     servers = {row["Name"]: row for row in rows("server", "list")}
     if SERVER not in servers:
         skydeck("server", "create", "--image", "tiny", "--flavor", "m1.tiny", "--network", NETWORK, "--wait", SERVER)
