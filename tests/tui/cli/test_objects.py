@@ -125,28 +125,6 @@ def test_the_project_may_be_named_in_three_ways(cli: Cli) -> None:
     assert "no project" in cli.refused(3, "--project", "nope", "network", "list")
 
 
-def test_networks_subnets_ports(cli: Cli) -> None:
-    network = cli.json("network", "create", "--mtu", "1400", "--description", "d", "net")
-    assert (network["mtu"], network["description"], network["subnets"]) == (1400, "d", [])
-    subnet = cli.json(
-        "subnet", "create", "--network", "net", "--subnet-range", "10.9.0.0/24", "--gateway", "none",
-        "--dns-nameserver", "9.9.9.9", "--allocation-pool", "start=10.9.0.10,end=10.9.0.20", "sub",
-    )  # fmt: skip
-    assert subnet["gateway_ip"] is None
-    assert subnet["allocation_pools"] == [{"start": "10.9.0.10", "end": "10.9.0.20"}]
-    assert cli.json("network", "show", "net")["subnets"] == [subnet["id"]]
-    [port] = cli.json("port", "list", "--network", "net", "--long")
-    assert port["Fixed IP Addresses"] == [{"ip_address": "10.9.0.10"}]
-    assert cli.json("port", "show", port["ID"])["device_owner"] == "network:dhcp"
-    assert [row["Name"] for row in cli.json("subnet", "list", "--network", "net")] == ["sub"]
-    assert "no allocation pool" in cli.refused(
-        2, "subnet", "create", "--network", "net", "--subnet-range", "10.9.1.0/24", "--allocation-pool", "start=1", "s"
-    )
-    cli.ok("subnet", "delete", "sub")
-    cli.ok("network", "delete", "net")
-    assert cli.engines_asked  # hosts that carried it are told
-
-
 def test_hosts_aggregates_zones_hypervisors(cli: Cli) -> None:
     cli.host("a", vcpus=4, zone="west")
     cli.host("b", vcpus=8)

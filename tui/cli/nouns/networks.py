@@ -93,19 +93,24 @@ DomainOption = Annotated[
 ]
 
 
-def _flag(both: str, help: str) -> Any:
-    """A flag that may be left alone."""
-    return Annotated[bool | None, typer.Option(both, help=help)]
-
-
-ShareOption = _flag("--share/--no-share", "Every project may use it (admin).")
-ExternalOption = _flag("--external/--internal", "Routers go out by it (admin).")
-DefaultOption = _flag("--default/--no-default", "The way out that projects get by themselves (admin).")
-EnableOption = _flag("--enable/--disable", "Whether it carries anything.")
-SecurityOption = _flag(
-    "--enable-port-security/--disable-port-security", "Whether its new ports have anti-spoofing and security groups."
-)
-FloodOption = _flag("--flood/--no-flood", "ARP reaches every host: for addresses that move between servers.")
+ShareOption = Annotated[bool | None, typer.Option("--share/--no-share", help="Every project may use it (admin).")]
+ExternalOption = Annotated[bool | None, typer.Option("--external/--internal", help="Routers go out by it (admin).")]
+DefaultOption = Annotated[
+    bool | None,
+    typer.Option("--default/--no-default", help="The way out that projects get by themselves (admin)."),
+]
+EnableOption = Annotated[bool | None, typer.Option("--enable/--disable", help="Its administrative state.")]
+SecurityOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--enable-port-security/--disable-port-security",
+        help="Whether its new ports have anti-spoofing and security groups.",
+    ),
+]
+FloodOption = Annotated[
+    bool | None,
+    typer.Option("--flood/--no-flood", help="ARP reaches every host: for addresses that move between servers."),
+]
 
 
 @app.command()

@@ -299,7 +299,7 @@ def _index(had: list[dict[str, str]], asked: Asked, *, session: Any, ctx: Any) -
     for index, each in enumerate(had):
         if subnet in (None, each["subnet_id"]) and ip in (None, each["ip_address"]):
             return index
-    raise NotFound(f"the port has no address {ip or name!r}", hint="skydeck port show tells which it has.")
+    raise NotFound(f"the port has no address {ip or name}", hint="skydeck port show tells which it has.")
 
 
 def _without(had: Sequence[Any], gone: Sequence[Any], what: str) -> list[Any]:

@@ -27,10 +27,18 @@ RESOURCES = (
     "networks",
     "subnets",
     "ports",
+    "routers",
+    "floating_ips",
+    "security_groups",
+    "security_group_rules",
+    "rbac_policies",
     "images",
     "image_size",
 )
 """Those of core.identity.quotas.DEFAULTS, named here so that `--help` needs no database toolkit."""
+
+_SHORT = {"security_groups": "--secgroups", "security_group_rules": "--secgroup-rules"}
+"""What openstack's client calls some of them."""
 
 DEFAULT_CLASS = "default"
 
@@ -94,10 +102,15 @@ def _changed(*, project: str | None, **given: Any) -> None:
         quotas.update(session, ctx, owner, name, values)
 
 
+def _options(resource: str) -> list[str]:
+    named = f"--{resource.replace('_', '-')}"
+    return [named, _SHORT[resource]] if resource in _SHORT else [named]
+
+
 app.command("set")(
     extended(
         _changed,
         _set,
-        [option(each, int | None, f"--{each.replace('_', '-')}", metavar="N", min=-1) for each in RESOURCES],
+        [option(each, int | None, *_options(each), metavar="N", min=-1) for each in RESOURCES],
     )
 )
