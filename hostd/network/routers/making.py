@@ -7,7 +7,7 @@ from typing import Final
 
 from hostd.network import conntrack, namespaces, nft, rtnetlink
 from hostd.network.netlink import Netlink
-from hostd.network.routers import sysctls
+from hostd.network.routers import inside, sysctls
 from hostd.network.routers.announcing import announce
 from hostd.network.routers.rules import TABLE, TRANSIT, gateway_rules, router_rules
 from hostd.network.routers.wanted import MARK, Gateway, Outside, Router
@@ -32,6 +32,16 @@ def transit_name(router: str) -> str:
     return f"t-{router[4:]}"
 
 
+def of_gateway(link: str) -> bool:
+    """Its other links are its routers' business."""
+    return link == EXTERNAL
+
+
+def of_router(link: str) -> bool:
+    """All that is in a router's namespace is its own."""
+    return True
+
+
 def make_gateway(netlink: Netlink, gateway: Gateway) -> None:
     _unmark(netlink, gateway.outer)
     namespaces.create(gateway.namespace)
@@ -53,6 +63,7 @@ def make_gateway(netlink: Netlink, gateway: Gateway) -> None:
         kept = {route for route in rtnetlink.routes() if route.index != index}
         _routes(frozenset(out | kept))
     nft.run(gateway_rules(gateway, mark=gateway.mark), namespace=gateway.namespace)
+    inside.seal(gateway.namespace, of_gateway)
     announce(gateway.namespace, EXTERNAL, gateway.mac, [str(ipaddress.ip_interface(gateway.address).ip)])
     netlink.mark(gateway.outer, prefix=MARK, mark=gateway.mark)
 
@@ -80,6 +91,7 @@ def make_router(netlink: Netlink, router: Router, gateway: Gateway | None) -> No
     transit = _make_transit(netlink, router, gateway) if gateway is not None else None
     _settle_routing(router, transit)
     nft.run(router_rules(router, mark=router.mark), namespace=router.namespace)
+    inside.seal(router.namespace, of_router)
     _forget_flows(router, fixed_before)
     _tell_of_floating(router, before)
     if router.carrier is not None:

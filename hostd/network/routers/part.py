@@ -14,14 +14,17 @@ from hostd.network import names, namespaces, nft, rtnetlink
 from hostd.network.document import Document
 from hostd.network.netlink import Link, Netlink
 from hostd.network.part import World
+from hostd.network.routers import inside
 from hostd.network.routers.advertising import Advertiser, AdvertiserSeen
-from hostd.network.routers.making import make_gateway, make_router, transit_name
+from hostd.network.routers.making import make_gateway, make_router, of_gateway, of_router, transit_name
 from hostd.network.routers.rules import TABLE
 from hostd.network.routers.wanted import Gateway, Router, gateways, routers
 from hostd.spec import ErrorCode, HostError
 
 LEGS: Final = ("skr-", "skx-", "ske-")
 """How the names of this part's links begin."""
+
+AS_MADE: Final = "as made"
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +35,7 @@ class RoutersSeen:
     transits: frozenset[str]
     """Gateways' ends of cables to routers; they are in no look at the host's own links."""
     inside: Mapping[str, frozenset[str]] | None
-    """Namespace to its addresses and, where it is there, its mark; None where the marks outside are believed."""
+    """Namespace to its addresses and, where they are so, mark and AS_MADE; None where marks outside are believed."""
 
 
 class Routers:
@@ -57,9 +60,9 @@ class Routers:
     # ------------------------------------------------------------------ read and decide
 
     def seen(self, wanted: Document, world: World, *, deep: bool) -> RoutersSeen:
-        inside = None
+        found = None
         if deep:
-            inside = {
+            found = {
                 name: _inside(name, mark) for name, mark in self._marks(wanted).items() if name in world.namespaces
             }
         return RoutersSeen(
@@ -67,7 +70,7 @@ class Routers:
             namespaces=world.namespaces,
             advertisers=self._advertiser.seen(wanted, deep=deep),
             transits=_transits(wanted, world),
-            inside=inside,
+            inside=found,
         )
 
     def plan(self, wanted: Document, seen: RoutersSeen) -> tuple[Step, ...]:
@@ -148,7 +151,7 @@ def _wrong_gateway(gateway: Gateway, seen: RoutersSeen) -> str:
     so = bridge is not None and link.master == bridge.index and link.up and link.mtu == gateway.mtu
     if not so or gateway.mark not in link.alternatives:
         return f"the way out {gateway.namespace} is not as it should be"
-    if seen.inside is not None and not {gateway.address, gateway.mark} <= seen.inside.get(
+    if seen.inside is not None and not {gateway.address, gateway.mark, AS_MADE} <= seen.inside.get(
         gateway.namespace, frozenset()
     ):
         return f"the way out {gateway.namespace} is not as it should be inside"
@@ -174,7 +177,7 @@ def _wrong_router(router: Router, seen: RoutersSeen) -> str:
     if carrier is None or router.mark not in carrier.alternatives:
         return f"router {router.namespace} is not as it should be"
     if seen.inside is not None:
-        wanted = {address for leg in router.legs for address in leg.addresses} | {router.mark}
+        wanted = {address for leg in router.legs for address in leg.addresses} | {router.mark, AS_MADE}
         wanted |= {f"{one.address}/32" for one in (router.outside.floating if router.outside is not None else ())}
         if not wanted <= seen.inside.get(router.namespace, frozenset()):
             return f"router {router.namespace} is not as it should be inside"
@@ -191,7 +194,7 @@ def _transits(wanted: Document, world: World) -> frozenset[str]:
 
 
 def _inside(namespace: str, mark: str) -> frozenset[str]:
-    """Addresses of a namespace, and the mark when its table carries it."""
+    """Addresses of a namespace, the mark when its table carries it, and AS_MADE when nothing was changed since."""
     try:
         with namespaces.inside(namespace):
             found = {address for addresses in rtnetlink.addresses().values() for address in addresses}
@@ -199,6 +202,8 @@ def _inside(namespace: str, mark: str) -> frozenset[str]:
         return frozenset()
     if nft.list_chain(*TABLE, mark, namespace=namespace) is not None:
         found.add(mark)
+    if inside.as_made(namespace, of_gateway if namespace.startswith("skg-") else of_router):
+        found.add(AS_MADE)
     return frozenset(found)
 
 

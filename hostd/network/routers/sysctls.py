@@ -33,6 +33,12 @@ def settle(link: str) -> None:
         _write(_DIRECTORY / "ipv4/conf" / link / name, value)
 
 
+def read() -> dict[str, str]:
+    """What is set for the namespace as a whole, as far as the kernel has it."""
+    every = [*FORWARDING, *(f"ipv4/conf/all/{name}" for name in _OF_EACH)]
+    return {name: (_DIRECTORY / name).read_text().strip() for name in every if (_DIRECTORY / name).exists()}
+
+
 def _write(path: Path, value: str) -> None:
     if path.exists() and path.read_text().strip() != value:  # a kernel may have no IPv6
         path.write_text(value)
