@@ -102,6 +102,30 @@ def test_the_operators_one_command(cli: Cli) -> None:
     assert (host["physical_networks"], host["tunnel_endpoint"]) == ({"ext": "eth1"}, "192.0.2.1")
 
 
+def test_the_quick_start(cli: Cli) -> None:
+    """As README.md has it, up to where hosts are needed."""
+    cli.host("kvm1")
+    cli.image("debian")
+    cli.ok("host", "set", "kvm1", "--physnet", "ext=eth1")
+    cli.ok(
+        "network", "auto", "--physical-network", "ext", "--cidr", "203.0.113.0/24", "--pool", "203.0.113.9-203.0.113.99"
+    )
+    cli.ok("server", "create", "--image", "debian", "--flavor", "m1.tiny", "web")
+    cli.ok("security", "group", "rule", "create", "--protocol", "tcp", "--dst-port", "22", "default")
+    port = cli.ok("port", "list", "--server", "web", "-f", "value", "-c", "ID").strip()
+    made = cli.json("floating", "ip", "create", "--port", port, "public")
+    assert (made["fixed_ip_address"], made["server"], made["pending_on"]) == ("10.0.0.3", "web", ["kvm1"])
+    router = cli.json("router", "show", "default")
+    assert [each["ip_address"] for each in router["interfaces_info"]] == ["10.0.0.1"]
+    assert [row["Name"] for row in cli.json("network", "list")] == ["default", "public"]
+
+    cli.ok("network", "create", "db")
+    cli.ok("subnet", "create", "--network", "db", "--subnet-range", "10.0.7.0/24", "db")
+    cli.ok("router", "add", "subnet", "default", "db")
+    cli.ok("server", "create", "--image", "debian", "--flavor", "m1.tiny", "--network", "db", "db1")
+    assert [row["Status"] for row in cli.json("port", "list", "--server", "db1")] == ["DOWN"]
+
+
 def test_subnets(cli: Cli) -> None:
     cli.ok("network", "create", "net")
     made = cli.json(

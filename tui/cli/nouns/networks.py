@@ -99,7 +99,7 @@ DefaultOption = Annotated[
     bool | None,
     typer.Option("--default/--no-default", help="The way out that projects get by themselves (admin)."),
 ]
-EnableOption = Annotated[bool | None, typer.Option("--enable/--disable", help="Its administrative state.")]
+EnableOption = Annotated[bool | None, typer.Option("--enable/--disable", help="A disabled one carries nothing.")]
 SecurityOption = Annotated[
     bool | None,
     typer.Option(
