@@ -14,20 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from core.hosts import findings
+from core.compute.instances import verbs
+from core.hosts import findings, hosts
+from core.network import auto, fabric, networks, ports, routers, subnets
+from core.network.fabric import HostNetworking
 from core.operations import engine
 from core.operations.operations import Operation, State
 from hostd.crash import labels as labels_of
 from hostd.relay import STATE
 from hostd.serve import drivers
-from hostd.spec import Act, Acted
+from hostd.spec import Act, Acted, Apply, NetworkingSpec, ObjectKind, Want, dump
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import EAST, SETTINGS, restore
 from tests.e2e.raw import raw_link
+from tests.lab import outside
 
 pytestmark = pytest.mark.e2e
 
 GUEST = "guest"
+MAZE = "maze"
 HOST = EAST
 
 ENGINE_LABELS = engine.labels()
@@ -55,7 +60,15 @@ OF_HOST_STEP = {
     "instance.pause": "instance.pause",
     "instance.suspend": "instance.suspend",
     "instance.stop": "instance.stop",
-    "network.remove": "instance.delete",
+    "networking.shaping": "port.limits",
+    "networking.shaping_remove": "instance.delete",
+    "networking.metadata_remove": "instance.delete",
+    "networking.dhcp_remove": "instance.delete",
+    "networking.advertisers_remove": "instance.delete",
+    "networking.routers_remove": "instance.delete",
+    "networking.links_remove": "instance.delete",
+    "networking.firewall_remove": "networking.absent",
+    "networking.forget": "networking.absent",
     "act.reboot_soft": "instance.reboot_soft",
     "act.reboot_hard": "instance.reboot_hard",
     "act.power_off_found": "act.power_off_found",
@@ -66,8 +79,8 @@ OF_HOST_LABEL = {
     # What every apply and every act meets is tried under several.
     "instance:intent": ("instance.create", "instance.delete", "instance.stop"),
     "instance:outcome": ("instance.create", "instance.delete", "instance.stop"),
-    "network:intent": ("instance.create", "instance.delete"),
-    "network:outcome": ("instance.create", "instance.delete"),
+    "networking:intent": ("instance.create", "instance.delete"),
+    "networking:outcome": ("instance.create", "instance.delete"),
     "act:intent": ("instance.reboot_soft", "instance.reboot_hard"),
     "act:outcome": ("instance.reboot_soft", "instance.reboot_hard"),
 }
@@ -95,10 +108,43 @@ def impatient(spine: Cloud) -> Iterator[Cloud]:
     spine.configure(**SETTINGS | {"shutdown_timeout": 1})
     restore(spine)
     spine.clear()
+    _make_maze(spine)
     yield spine
     spine.configure(**SETTINGS)
     restore(spine)
     spine.clear()
+    _take_maze(spine)
+
+
+def _make_maze(cloud: Cloud) -> None:
+    """A network that takes everything a host can do: IPv4 and IPv6, a router, a way out."""
+    with cloud.store.write() as session:
+        ctx = cloud.ctx
+        hosts.update_host(session, ctx, HOST, physnets={"ext": outside.CARD})
+        auto.auto(
+            session, ctx, cloud.config, physical_network="ext", cidr=outside.CIDR, gateway=outside.GATEWAY,
+            pool=("203.0.113.100", "203.0.113.199"),
+        )  # fmt: skip
+        made = networks.create(session, ctx, cloud.config, name=MAZE)
+        router = routers.create(session, ctx, name=MAZE, external_gateway="public")
+        for name, cidr, mode in (("four", "10.90.0.0/24", None), ("six", "fd00:90::/64", "slaac")):
+            subnets.create(
+                session, ctx, name=name, network=made.id, project_id=made.project_id, cidr=cidr, ipv6_mode=mode
+            )
+            routers.add_subnet(session, ctx, router.id, name)
+
+
+def _take_maze(cloud: Cloud) -> None:
+    with cloud.store.write() as session:
+        ctx = cloud.ctx
+        routers.unset_gateway(session, ctx, MAZE)
+        for name in ("four", "six"):
+            routers.remove_subnet(session, ctx, MAZE, name)
+        routers.delete(session, ctx, MAZE)
+        for name in (MAZE, "public"):
+            networks.delete(session, ctx, name)
+        hosts.update_host(session, ctx, HOST, physnets={})
+    cloud.until_told()
 
 
 @pytest.fixture
@@ -174,7 +220,7 @@ def _with_guest(cloud: Cloud, status: str) -> str:
     now = {cloud.status(uuid) for uuid in cloud.instances()}
     if len(now) != 1 or not now <= {"ACTIVE", *back}:
         cloud.clear()
-        cloud.launch(GUEST, host=HOST)
+        cloud.launch(GUEST, host=HOST, networks=(MAZE,))
     for verb in (back.get(cloud.status(GUEST)), there.get(status)):
         if verb is not None and cloud.status(GUEST) != status:
             cloud.succeeded(cloud.start_power(GUEST, verb).id)
@@ -185,15 +231,18 @@ def _create(cloud: Cloud) -> Scenario:
     cloud.clear()
 
     def act() -> Operation:
-        return cloud.create(GUEST, host=HOST, config_drive=True).operations[0]
+        return cloud.create(GUEST, host=HOST, networks=(MAZE,), config_drive=True).operations[0]
 
     return act, lambda: _is(cloud, "ACTIVE")
 
 
 def _delete(cloud: Cloud) -> Scenario:
     uuid = _with_guest(cloud, "ACTIVE")
+    _limit(cloud, 2000)
+    cloud.until_told()
 
     def end() -> None:
+        cloud.until_told()
         assert uuid not in cloud.instances()
         assert not cloud.inside(HOST, f"{STATE}/instances/{uuid}").exists()
 
@@ -243,8 +292,59 @@ def _reap(cloud: Cloud) -> Scenario:
 
 def _repair(cloud: Cloud) -> Scenario:
     _with_guest(cloud, "ACTIVE")
+    return lambda: cloud.ask(findings.repair_networking, HOST), lambda: _is(cloud, "ACTIVE")
+
+
+def _limit(cloud: Cloud, kbit: int) -> None:
     (port,) = cloud.ports(GUEST)
-    return lambda: cloud.ask(findings.repair_network, port.network_id)[0], lambda: _is(cloud, "ACTIVE")
+    cloud.ask(ports.set, port.id, ingress_kbit=kbit, egress_kbit=kbit)
+
+
+def _limits(cloud: Cloud) -> Scenario:
+    """A running guest's bandwidth is limited."""
+    _with_guest(cloud, "ACTIVE")
+    _limit(cloud, 1000)
+    cloud.until_told()
+    return lambda: _limit(cloud, 3000), cloud.until_told
+
+
+def _absent(cloud: Cloud) -> Scenario:
+    """All networking of a host is taken away, as when the host is removed; the next engine gives it what is its own."""
+    cloud.clear()
+    cloud.until_told()
+    cloud.stop_engine()
+    row = cloud.host(HOST)
+    with cloud.store.write() as session:
+        fabric.renew(session, row.id)
+        generation = session.get_one(HostNetworking, row.id).generation
+    absent = Apply(
+        kind=ObjectKind.NETWORKING,
+        uuid=row.id,
+        generation=generation,
+        spec=dump(NetworkingSpec(uuid=row.id, want=Want.ABSENT)),
+    )
+
+    async def ask() -> None:
+        async with raw_link(cloud, HOST) as link:
+            await link.call_until_known("apply", absent, deadline=30)
+
+    def end() -> None:
+        cloud.start_engine()
+        cloud.until_up(HOST)
+        cloud.until_told()
+
+    return lambda: asyncio.run(ask()), end
+
+
+def _update(cloud: Cloud) -> Scenario:
+    """A guest's metadata changes while it runs."""
+    _with_guest(cloud, "ACTIVE")
+
+    def act() -> Operation:
+        cloud.ask(verbs.set_properties, GUEST, {"at": str(time.time_ns())})
+        return next(one for one in cloud.open_operations() if one.kind == "instance.update")
+
+    return act, lambda: _is(cloud, "ACTIVE")
 
 
 def _act(verb: str, status: str) -> Callable[[Cloud], Scenario]:
@@ -282,7 +382,10 @@ SCENARIOS: dict[str, Callable[[Cloud], Scenario]] = {
     "instance.delete": _delete,
     **{kind: _power(kind) for kind in POWER},
     "guest.reap": _reap,
-    "network.repair": _repair,
+    "host.repair_networking": _repair,
+    "instance.update": _update,
+    "port.limits": _limits,
+    "networking.absent": _absent,
     "act.power_off_found": _act("power_off_found", "SHUTOFF"),
     "act.adopt": _act("adopt", "ACTIVE"),
 }

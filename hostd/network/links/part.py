@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -138,6 +139,7 @@ class Links:
             leg.name, alternative=leg.alternative, bridge=leg.bridge, mtu=leg.mtu, far=names.SERVICE,
             namespace=leg.namespace, far_mac=leg.mac,
         )  # fmt: skip
+        _take_no_advice(leg.namespace)
         self._netlink.configure(leg.namespace, names.SERVICE, mac=leg.mac, mtu=leg.mtu, addresses=leg.addresses)
         self._netlink.mark(leg.name, prefix=MARK, mark=leg.mark)
 
@@ -166,6 +168,14 @@ class Links:
                     hint="Put it on a bridge of your own with these addresses, and name the bridge.",
                 )
             self._netlink.enslave(uplink.interface, uplink.bridge)
+
+
+def _take_no_advice(namespace: str) -> None:
+    """The service leg has the addresses it is given and no others, whatever a router of the network announces."""
+    with namespaces.inside(namespace):
+        for setting in ("accept_ra", "autoconf"):
+            for path in Path("/proc/sys/net/ipv6/conf").glob(f"*/{setting}"):
+                path.write_text("0")
 
 
 def _service(namespace: str) -> tuple[str, int, frozenset[str]] | None:
