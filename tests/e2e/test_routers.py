@@ -228,6 +228,10 @@ def inside(host: EmulatedHost, space: str, argv: Sequence[str]) -> str:
     return host.run(["ip", "netns", "exec", space, *argv]).stdout
 
 
+def leg_inside(guest: Guest) -> str:
+    return names.router_inside(LEGS[guest.port.network])
+
+
 # ---------------------------------------------------------------------------- ways
 
 
@@ -335,6 +339,19 @@ def test_a_router_finds_an_address_that_moves_between_hosts(cloud: Cloud) -> Non
         holder.run(["ip", "address", "add", "10.1.0.99/24", "dev", "eth0"])
         inside(cloud.lab[EAST], names.router(ROUTER), ["ip", "neigh", "flush", "all"])
         assert a.hears("10.1.0.99"), holder.host.name
+
+
+def test_floating_ips_of_two_subnets_leave_each_by_its_own_gateway(cloud: Cloud) -> None:
+    cloud.lab.outside(["ip", "address", "add", "192.0.2.1/24", "dev", "outside"])
+    a, b = cloud.add(11, EAST, public=51), cloud.add(12, EAST)
+    other = attrs.evolve(floating(52, b.port), address="192.0.2.52", nexthop="192.0.2.1")
+    cloud.floating[other.address] = other
+    cloud.tell()
+    for guest, public, hop in ((a, "203.0.113.51", GATEWAY), (b, "192.0.2.52", "192.0.2.1")):
+        assert cloud.reaches(public)
+        assert cloud.seen_as(guest) == public
+        way = ["ip", "route", "get", INTERNET, "from", guest.port.addresses[0].ip, "iif", leg_inside(guest)]
+        assert f"via {hop} " in inside(cloud.lab[EAST], names.router(ROUTER), way)
 
 
 def test_without_translation_packets_are_routed_as_they_are(cloud: Cloud) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Final
 
 from hostd.network import conntrack, namespaces, nft, rtnetlink
@@ -20,7 +21,8 @@ TRANSIT_INSIDE: Final = "sn"
 """The router's end of its cable to the gateway; the gateway's is `t-` and the router's digits."""
 
 _FLOATING: Final = 200
-"""Table of the routes that packets from floating IPs take, and the priority of the rules that lead there."""
+"""The first of the tables that guests with floating IPs leave by, one for each external subnet; and the priority of the
+rules that lead there."""
 _SPECIFIC_FIRST: Final = 100
 _TRANSLATED: Final = 100
 """In a gateway: table, and priority of the rules, of what routers translated. It knows the outside and nothing else: a
@@ -72,6 +74,7 @@ def make_router(netlink: Netlink, router: Router, gateway: Gateway | None) -> No
     """`gateway` of its external network, which stands already; None where there is none here."""
     if router.carrier is not None:
         _unmark(netlink, router.carrier)
+    new = not namespaces.exists(router.namespace)
     namespaces.create(router.namespace)
     with namespaces.inside(router.namespace):
         sysctls.prepare()
@@ -84,7 +87,8 @@ def make_router(netlink: Netlink, router: Router, gateway: Gateway | None) -> No
         netlink.set_port(leg.outer, learning=False, flood=False)
         index = rtnetlink.links()[leg.outer].index
         rtnetlink.change([rtnetlink.forward(Forward(index, leg.mac, None))])
-    before, fixed_before = _floating_there(router.namespace), _fixed_there(router.namespace)
+    before = _floating_there(router.namespace)
+    fixed_before = None if new else _fixed_there(router.namespace)
     if router.outside is not None:
         _make_outside(netlink, router, router.outside)
     _drop_links(router)
@@ -92,7 +96,8 @@ def make_router(netlink: Netlink, router: Router, gateway: Gateway | None) -> No
     _settle_routing(router, transit)
     nft.run(router_rules(router, mark=router.mark), namespace=router.namespace)
     inside.seal(router.namespace, of_router)
-    _forget_flows(router, fixed_before)
+    if fixed_before is not None:
+        _forget_flows(router, fixed_before)
     _tell_of_floating(router, before)
     if router.carrier is not None:
         netlink.mark(router.carrier, prefix=MARK, mark=router.mark)
@@ -100,8 +105,11 @@ def make_router(netlink: Netlink, router: Router, gateway: Gateway | None) -> No
 
 def _unmark(netlink: Netlink, carrier: str) -> None:
     """Before anything is changed: a document taken back after a crash would find its own mark, and half of another."""
-    if carrier in rtnetlink.links():
-        netlink.mark(carrier, prefix=MARK, mark=None)
+    try:
+        socket.if_nametoindex(carrier)
+    except OSError:
+        return  # it is not there yet
+    netlink.mark(carrier, prefix=MARK, mark=None)
 
 
 def _make_outside(netlink: Netlink, router: Router, outside: Outside) -> None:
@@ -184,11 +192,15 @@ def _settle_routing(router: Router, transit: str | None) -> None:
         outside = router.outside
         if outside is not None:
             index = links[OUTSIDE].index
-            wanted.add(Route(destination=outside.block, index=index, table=_FLOATING))
-            if outside.nexthop is not None:
-                wanted.add(Route(destination="0.0.0.0/0", index=index, gateway=outside.nexthop, table=_FLOATING))
+            tables = {way: table for table, way in enumerate(outside.ways, _FLOATING)}
+            for (block, nexthop), table in tables.items():
+                wanted.add(Route(destination=block, index=index, table=table))
+                if nexthop is not None:
+                    wanted.add(Route(destination="0.0.0.0/0", index=index, gateway=nexthop, table=table))
             rules.add(Rule(priority=_SPECIFIC_FIRST, table=rtnetlink.MAIN, only_specific=True))
-            rules |= {Rule(priority=_FLOATING, table=_FLOATING, source=one.fixed) for one in outside.floating}
+            for one in outside.floating:
+                table = tables[one.block, one.nexthop]
+                rules.add(Rule(priority=_FLOATING, table=table, source=one.fixed))
         _routes(frozenset(wanted))
         here = rtnetlink.rules()
         rtnetlink.change((rtnetlink.rule(one, delete=True) for one in here - rules), fine=GONE)

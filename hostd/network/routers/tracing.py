@@ -50,7 +50,8 @@ def entering(document: Document, world: World, port: PortSpec, address: str) -> 
         return
     outside = router.outside
     if outside is not None and not any(_on(leg.addresses, address) for leg in router.legs):
-        yield _link_hop("external", world.links.get(outside.outer), outside.outer, f"floating IPs of {outside.block}")
+        blocks = ", ".join(block for block, _ in outside.ways)
+        yield _link_hop("external", world.links.get(outside.outer), outside.outer, f"floating IPs of {blocks}")
         own = [one.address for one in outside.floating if one.fixed in {each.ip for each in port.addresses}]
         if own:
             yield _translation(router.namespace, "inwards", f"{own[0]} is {port.addresses[0].ip}")
@@ -61,9 +62,7 @@ def _outwards(document: Document, world: World, router: Router, port: PortSpec, 
     own = {one.ip for one in port.addresses}
     floating = next((one for one in router.outside.floating if one.fixed in own), None) if router.outside else None
     if floating is not None and router.outside is not None:
-        yield _inner(
-            "route", router.namespace, OUTSIDE, f"from {floating.fixed} by {router.outside.nexthop or 'the link'}"
-        )
+        yield _inner("route", router.namespace, OUTSIDE, f"from {floating.fixed} by {floating.nexthop or 'the link'}")
         yield _translation(router.namespace, "outwards", f"{floating.fixed} is seen as {floating.address}")
         yield _link_hop("external", world.links.get(router.outside.outer), router.outside.outer, router.outside.bridge)
         return

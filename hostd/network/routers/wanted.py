@@ -36,6 +36,9 @@ class Leg:
 class Floating:
     address: str
     fixed: str
+    block: str
+    """CIDR of its external subnet."""
+    nexthop: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -47,10 +50,12 @@ class Outside:
     bridge: str
     mac: str
     mtu: int
-    block: str
-    """CIDR of the external subnet."""
-    nexthop: str | None
     floating: tuple[Floating, ...]
+
+    @property
+    def ways(self) -> tuple[tuple[str, str | None], ...]:
+        """(block, next hop) of each external subnet that it has floating IPs of."""
+        return tuple(sorted({(one.block, one.nexthop) for one in self.floating}, key=repr))
 
 
 @attrs.frozen(kw_only=True)
@@ -148,10 +153,13 @@ def _outside(document: Document, router: RouterSpec, floating: list[FloatingSpec
         bridge=names.bridge(first.network),
         mac=names.external_mac(router.uuid, document.spec.uuid),
         mtu=document.networks[first.network].mtu,
-        block=str(ipaddress.ip_interface(f"{first.address}/{first.prefix}").network),
-        nexthop=first.nexthop,
         floating=tuple(
-            Floating(address=str(ipaddress.ip_address(one.address)), fixed=str(ipaddress.ip_address(one.fixed)))
+            Floating(
+                address=str(ipaddress.ip_address(one.address)),
+                fixed=str(ipaddress.ip_address(one.fixed)),
+                block=str(ipaddress.ip_interface(f"{one.address}/{one.prefix}").network),
+                nexthop=one.nexthop,
+            )
             for one in sorted(floating, key=lambda one: one.uuid)
         ),
     )
