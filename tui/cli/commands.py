@@ -50,7 +50,7 @@ def names_of(kind: str) -> Callable[[str], list[str]]:
             return []
         finally:
             own.close()
-        return [name for row in rows if (name := safe(row[wanted.name])).startswith(incomplete)]
+        return [name for row in rows if (name := safe(row[wanted.name])) and name.startswith(incomplete)]
 
     return complete
 

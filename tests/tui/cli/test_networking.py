@@ -53,6 +53,7 @@ def test_networks(cli: Cli) -> None:
     assert (row["Network Type"], row["Router Type"], row["State"]) == ("flat", True, True)
     cli.ok("network", "delete", "lan", "out")
     assert listed() == []
+    assert not cli.engines_asked  # no host carried them
 
 
 def test_what_a_network_is_made_of_is_for_admins(cli: Cli) -> None:

@@ -133,8 +133,8 @@ def test_an_engine_that_cannot_start_is_a_warning(cli: Cli, monkeypatch: pytest.
         raise Unavailable("the engine did not start", hint="See the log.")
 
     monkeypatch.setattr("core.serve.ensure", fail)
-    cli.ok("network", "create", "n")
-    result = cli.run("network", "delete", "n")
+    cli.host("h1")
+    result = cli.run("host", "repair", "--networking", "h1")
     assert result.exit_code == 0
     assert "warning: accepted, but no engine works on it: the engine did not start" in result.stderr
 
