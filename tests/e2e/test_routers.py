@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_interface
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -297,6 +298,26 @@ def test_a_floating_ip_moves_and_is_given_back(cloud: Cloud) -> None:
     cloud.tell()
     assert not cloud.reaches(address)
     assert cloud.seen_as(b) == SEEN_AS[WEST]
+
+
+def test_an_address_that_appears_is_announced_three_times(cloud: Cloud) -> None:
+    sniff = ["timeout", "20", "tcpdump", "-l", "-n", "-tt", "-c", "3", "-i", "outside"]
+    heard = subprocess.Popen(
+        cloud.lab.enter_outside([*sniff, "arp and arp[6:2] == 1 and arp[24:4] == 0xcb007133"]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert heard.stderr is not None
+    while "listening" not in heard.stderr.readline():
+        pass
+    began = time.monotonic()
+    cloud.add(11, EAST, public=51)
+    assert time.monotonic() - began < 5, "nobody waits for it"
+    said, _ = heard.communicate()
+    times = [float(line.split()[0]) for line in said.splitlines() if "tell 203.0.113.51" in line]
+    assert len(times) == 3
+    assert all(later - earlier >= 1 for earlier, later in pairwise(times)), times
 
 
 def test_a_floating_ip_moves_between_guests_of_one_host(cloud: Cloud) -> None:
