@@ -113,22 +113,20 @@ class Applier:
             return load(Applied, entry.outcome)
         return await asyncio.shield(self._converge_once(entry, spec))
 
-    async def replay(self) -> None:
-        """Converge again what a dead process left as intent, networking before the guests that use it.
+    async def replay(self, kind: ObjectKind) -> None:
+        """Converge again what a dead process left as intent of this kind. Networking comes before the guests that use it.
 
         A networking that was done is looked at as well: after a reboot of the host nothing is left of it.
         Failures are in the journal and the feed, not raised.
         """
         entries = await self._run_journal(self._journal.entries)
-        for kind in (ObjectKind.NETWORKING, ObjectKind.INSTANCE):
-            tasks = [
-                self._converge_once(entry, load(SPECS[kind], entry.spec))
-                for entry in entries
-                if entry.kind is kind
-                and (entry.state is State.INTENT or (kind is ObjectKind.NETWORKING and entry.state is State.DONE))
-                and not entry.gone
-            ]
-            await asyncio.gather(*tasks, return_exceptions=True)
+        again = (State.INTENT, State.DONE) if kind is ObjectKind.NETWORKING else (State.INTENT,)
+        tasks = [
+            self._converge_once(entry, load(SPECS[kind], entry.spec))
+            for entry in entries
+            if entry.kind is kind and entry.state in again and not entry.gone
+        ]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _converge_once(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> asyncio.Task[Applied]:
         key = (entry.kind, entry.uuid, entry.generation)

@@ -120,6 +120,8 @@ class HostService:
         self._term = int(parts.journal.meta("term") or 0)
         self._accel = PROBING
         self._drivers_up: asyncio.Future[None] | None = None
+        self._networking_again = asyncio.Event()
+        """The document of before was looked at: until then a look would find missing what ends with this process."""
         self._background: set[asyncio.Task[None]] = set()
         self._calls: Final[dict[str, Callable[[Any], Awaitable[Any]]]] = {
             "ping": self._ping,
@@ -173,7 +175,11 @@ class HostService:
             return
         self._drivers_up.set_result(None)
         self._spawn(self._learn_accel())
-        await self._applier.replay()
+        try:
+            await self._applier.replay(ObjectKind.NETWORKING)
+        finally:
+            self._networking_again.set()
+        await self._applier.replay(ObjectKind.INSTANCE)
 
     async def _learn_accel(self) -> None:
         cached = await self._parts.run_journal(self._journal.meta, "accel")
@@ -327,6 +333,7 @@ class HostService:
 
     async def _observe(self, body: Observe) -> Observation:
         await self._ready()
+        await self._networking_again.wait()
         parts = self._parts
         guests, networking, images, capacity, generations = await asyncio.gather(
             parts.run_driver(_observe_guests, parts.guests, body.stats),

@@ -16,8 +16,8 @@ class Want(StrEnum):
     PAUSED = "paused"
     SUSPENDED = "suspended"
     PRESENT = "present"
-    """For networking, which does not run, it is; for a guest whose power stays as it is, while what it is and what it is
-    told are made so."""
+    """For networking, which does not run, it is; for a guest whose power stays as it is, while what it is and what it
+    is told are made so."""
     ABSENT = "absent"
 
 

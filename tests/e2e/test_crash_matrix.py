@@ -305,7 +305,12 @@ def _limits(cloud: Cloud) -> Scenario:
     _with_guest(cloud, "ACTIVE")
     _limit(cloud, 1000)
     cloud.until_told()
-    return lambda: _limit(cloud, 3000), cloud.until_told
+
+    def end() -> None:
+        cloud.until_up(HOST)
+        cloud.until_told()
+
+    return lambda: _limit(cloud, 3000), end
 
 
 def _absent(cloud: Cloud) -> Scenario:
