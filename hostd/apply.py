@@ -114,7 +114,7 @@ class Applier:
         return await asyncio.shield(self._converge_once(entry, spec))
 
     async def replay(self, kind: ObjectKind) -> None:
-        """Converge again what a dead process left as intent of this kind. Networking comes before the guests that use it.
+        """Converge again what a dead process left as intent of this kind. Networking comes before guests that use it.
 
         A networking that was done is looked at as well: after a reboot of the host nothing is left of it.
         Failures are in the journal and the feed, not raised.

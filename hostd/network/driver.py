@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 RECORD: Final = "record"
 FORGET: Final = "forget"
+DEEP: Final = "deep"
+"""An argument of every step: whether everything was read to plan it."""
 UNMET: Final = "unmet"
 """No step that makes anything: it fails, with what this host cannot do, after everything else was done."""
 
@@ -119,10 +121,16 @@ class NetworkingDriver:
         """Raises HostError(NETWORK) for a document that cannot be; nothing happened then. What the parts need to know
         besides the links is read here: it depends on the document."""
         document = self._document(spec)
+        # Who asks for the same again wants it looked at: what marks say is not believed then.
+        deep = seen.recorded == spec
         makes: list[Step] = []
         takes: list[Step] = []
         for part in self._parts:
-            steps = part.plan(document, part.seen(document, seen.world, deep=False))
+            found = part.plan(document, part.seen(document, seen.world, deep=deep))
+            steps = [Step(step.name, {**step.args, DEEP: deep}) for step in found]
+            if isinstance(part, Forwarding) and not steps and any(step.name == "links" for step in makes):
+                # A link that is made anew, or a bridge whose address is set, has forgotten what it was told.
+                steps = [Step(name, {DEEP: deep}) for name in part.steps]
             makes += [step for step in steps if step.name in part.steps]
             takes = [step for step in steps if step.name in part.removals] + takes
         record = (Step(RECORD),) if document.present and seen.recorded != spec else ()
@@ -150,7 +158,7 @@ class NetworkingDriver:
     def _again(self, step: Step, document: Document) -> None:
         """Do a step of a part, as the part sees it now: the steps before it may have changed what there is to do."""
         part = next(part for part in self._parts if step.name in (*part.steps, *part.removals))
-        for now in part.plan(document, part.seen(document, _look(), deep=False)):
+        for now in part.plan(document, part.seen(document, _look(), deep=bool(step.args.get(DEEP)))):
             if now.name == step.name:
                 part.execute(now, document)
 

@@ -64,7 +64,8 @@ class Netlink:
                 index = self._index(name)
             else:
                 self._socket.link("set", index=index, kind="bridge", **wanted)
-                self._socket.link("set", index=index, address=mac)
+                if rtnetlink.links()[name].mac != mac:  # even its own again would make it forget its neighbours
+                    self._socket.link("set", index=index, address=mac)
             self._finish(index, alternative=alternative, mtu=mtu)
 
         self._call(f"making bridge {name}", make)

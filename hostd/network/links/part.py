@@ -105,15 +105,16 @@ class Links:
                 self._netlink.remove_namespace(name)
             return
         calls = self._calls_iptables()
-        failed = []
+        failed, hint = [], ""
         for uuid in step.args["networks"]:
             network = document.networks[uuid]
             try:
                 self._make(wanted(document, network, calls_iptables=calls), network)
             except HostError as bad:
                 failed.append(f"network {uuid}: {bad}")
+                hint = hint or bad.error.hint
         if failed:
-            raise HostError(ErrorCode.NETWORK, "; ".join(failed))
+            raise HostError(ErrorCode.NETWORK, "; ".join(failed), hint=hint)
 
     def unmet(self, document: Document, links: Mapping[str, Link]) -> tuple[str, ...]:
         """What of the document this host cannot do as it is, each in words."""

@@ -148,6 +148,8 @@ class MetadataPart:
 
     def _listen(self, name: str, links: Mapping[str, Link]) -> None:
         stands = _stands(name, links)
+        if name in self._open:
+            self._server.close(name)  # a new leg in the same namespace: the old listener holds the address
         if _is_service(name):
             routes.call(name, METADATA6)
         else:
