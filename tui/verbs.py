@@ -1,8 +1,8 @@
 """What can be done, as records: one `Verb` yields the key, the footer's entry, the action menu's line with the reason
 when it is disabled, the palette's entry and the help.
 
-A verb either goes somewhere (`action`, a method of the screen) or changes something (`run`, called once for every
-object that was under the cursor or marked at the moment of the key press).
+A verb goes somewhere (`action`, a method of the screen), opens a `form` about the object, or changes something (`run`,
+called once for every object that was under the cursor or marked at the moment of the key press).
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tui.view import Form
 
 Row = dict[str, Any]
 Reason = tuple[str, str]
@@ -48,6 +51,28 @@ class Choice:
     """What `run` receives."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Option:
+    """One of the things that a verb can be done with."""
+
+    value: str
+    """What `run` receives."""
+    label: str
+    note: str = ""
+    tone: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A choice among objects of the cloud, made before the verb runs: which address, which subnet."""
+
+    title: str
+    load: Callable[[Any, Any, Row], list[Option]]
+    """(read session, context, the row that is meant) to what there is, the likeliest first."""
+    none: Reason
+    """Said when there is nothing to choose: why, and what to do about it."""
+
+
 MANY = 5
 """More objects than this are deleted only after typing it out."""
 
@@ -65,6 +90,8 @@ class Verb:
     confirm: Confirm = Confirm.NONE
     choices: tuple[Choice, ...] = ()
     """Answers instead of y/N."""
+    pick: Pick | None = None
+    """What `run` is told, chosen from a list; choosing is consent."""
     dangerous: bool = False
     """Takes data or work away: drawn in the colour of danger."""
     disabled_reason: Callable[[Any, Row], Reason | None] = lambda ctx, row: None
@@ -73,6 +100,8 @@ class Verb:
     """(write session, context, id, chosen value): one transaction per object. Raises SkydeckError."""
     action: str = ""
     """The screen's action instead, e.g. `describe`."""
+    form: Form | None = None
+    """A form that is opened about the object instead."""
     done: str = ""
     """Said when it was accepted: `stopping`."""
     footer: bool = True
@@ -139,6 +168,14 @@ TRACE = Verb(
     action="trace",
     footer=False,
 )
+TOPOLOGY = Verb(
+    name="topology",
+    key="t",
+    label="tree",
+    help="How networks hang together, as a tree",
+    needs=Needs.NOTHING,
+    action="topology",
+)
 NEW = Verb(name="new", key="n", label="new", help="Make a new one", needs=Needs.NOTHING, action="new")
 
 
@@ -160,6 +197,19 @@ def deletion(
         disabled_reason=disabled_reason,
         run=run,
         done="deleted",
+    )
+
+
+def editing(form: Form, *, help: str, disabled_reason: Callable[[Any, Row], Reason | None]) -> Verb:
+    """The `e` of a noun: its form, filled in with what is."""
+    return Verb(
+        name="edit",
+        key="e",
+        label="edit",
+        help=help,
+        needs=Needs.OBJECT,
+        form=form,
+        disabled_reason=disabled_reason,
     )
 
 

@@ -52,6 +52,8 @@ class Field:
     label: str
     choices: bool = False
     """Chosen from what `Form.load` gives, instead of typed."""
+    several: bool = False
+    """Any number of them; the value is theirs, by comma."""
     hint: str = ""
 
 
@@ -60,8 +62,11 @@ class Loaded:
     """What a form opens with."""
 
     values: dict[str, str]
+    """Field to its text; what no field shows is handed to `Form.submit` as it is, e.g. the object's id."""
     choices: dict[str, list[tuple[str, str]]] = dataclasses.field(default_factory=dict)
     """Field to [(value, as shown)…]."""
+    hidden: frozenset[str] = frozenset()
+    """Fields that are not shown, because there is nothing to decide: their values stand."""
     problem: tuple[str, str] | None = None
     """Why it cannot be filled in at all, and the next act: no host, no image."""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)

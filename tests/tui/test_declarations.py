@@ -33,14 +33,14 @@ def test_a_key_means_one_thing(view: View) -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_verb_does_one_of_two_things(view: View) -> None:
+def test_a_verb_does_one_of_three_things(view: View) -> None:
     for verb in view.verbs:
-        assert bool(verb.action) != bool(verb.run), verb.name
+        assert [bool(verb.action), bool(verb.run), verb.form is not None].count(True) == 1, verb.name
         if verb.action:
             assert hasattr(BrowserScreen, f"go_{verb.action}"), verb.name
         if verb.run:
             assert verb.done
-            assert verb.needs is Needs.OBJECTS
+            assert verb.needs is (Needs.OBJECT if verb.pick else Needs.OBJECTS)
         if verb.dangerous:
             assert verb.confirm is not Confirm.NONE
 

@@ -16,8 +16,8 @@ from textual.screen import Screen
 
 from tui.header import freshness, identity, usage
 from tui.text import safe
-from tui.verbs import Choice, Confirm, Needs, Row, Verb, binding_id, reason
-from tui.view import View
+from tui.verbs import Choice, Confirm, Needs, Pick, Row, Verb, binding_id, reason
+from tui.view import Form, View
 from tui.widgets.bar import Bar, footer
 from tui.widgets.lines import Line
 
@@ -113,6 +113,10 @@ class ActingScreen(Screen[None]):
         rows = [dict(row) for row in self.targets(verb)]  # frozen: what is meant is what was under the cursor now
         if verb.action:
             self.go(verb.action, rows[0] if rows else None)
+        elif verb.form is not None:
+            self.fill_in(verb.form, rows[0] if rows else None)
+        elif verb.pick is not None:
+            self.act(verb, rows, self.picked(verb.pick, rows[0]))
         else:
             # Asked before this returns: keys typed ahead answer the question, they are no verbs.
             self.act(verb, rows, self.confirmed(verb, [safe(str(row[self.view.name])) for row in rows]))
@@ -173,6 +177,15 @@ class ActingScreen(Screen[None]):
             answer.set_result("")
         return answer
 
+    def picked(self, pick: Pick, row: Row) -> asyncio.Future[str | None]:
+        """What was chosen from the list that opens now; None when nothing was."""
+        from tui.screens.pick import PickScreen
+
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        name = safe(str(row[self.view.name]))
+        self.app.push_screen(PickScreen(pick, row, name), answer.set_result)
+        return answer
+
     # ------------------------------------------------------------------ going, where both screens go alike
 
     def go_menu(self, row: Row | None) -> None:
@@ -228,9 +241,18 @@ class ActingScreen(Screen[None]):
             title, hint = self.view.cannot_new or (f"{self.view.title} cannot be made here", "")
             self.app.tell(title, hint, tone="warn")
             return
+        self.fill_in(self.view.form, row)
+
+    def go_topology(self, row: Row | None) -> None:
+        from tui.screens.topology import TopologyScreen
+
+        self.app.push_screen(TopologyScreen())
+
+    def fill_in(self, form: Form, row: Row | None) -> None:
+        """Open a form, about a row or about none."""
         from tui.screens.form import FormScreen
 
-        self.app.push_screen(FormScreen(self.view, self.view.form, row))
+        self.app.push_screen(FormScreen(self.view, form, row))
 
 
 def _copy_choice(name: str) -> Choice:

@@ -15,7 +15,7 @@ from tui.header import freshness, identity
 from tui.verbs import Row
 from tui.view import Field, Form, Lines, Loaded, View
 from tui.views.funnel import funnel_lines
-from tui.widgets.choice import ChoiceLine
+from tui.widgets.choice import ChoiceLine, ManyLine
 from tui.widgets.lines import Line, page
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class FormScreen(Screen[None]):
         self._form = form
         self._row = row
         self._loaded: Loaded | None = None
+        self._fields: list[Field] = []
         self._submit_when_loaded = False
         self._busy = False
 
@@ -85,8 +86,9 @@ class FormScreen(Screen[None]):
             self._say([[("! ", "warn"), (loaded.problem[0], "warn")], [(f"  {loaded.problem[1]}", "")]])
             return
         self._loaded = loaded
-        await self.query_one("#fields").mount(*(self._line(field, loaded) for field in self._form.fields))
-        self.query("#fields Input, #fields ChoiceLine").first().focus()
+        self._fields = [field for field in self._form.fields if field.name not in loaded.hidden]
+        await self.query_one("#fields").mount(*(self._line(field, loaded) for field in self._fields))
+        self.query("#fields Input, #fields ChoiceLine, #fields ManyLine").first().focus()
         self._preview()
         if self._submit_when_loaded:
             self.action_submit()
@@ -95,8 +97,10 @@ class FormScreen(Screen[None]):
         label = Line(classes="label")
         label.show([(f"{field.label:<{LABEL}}", "dim")])
         value = loaded.values.get(field.name, "")
-        widget: ChoiceLine | Input
-        if field.choices:
+        widget: ChoiceLine | ManyLine | Input
+        if field.several:
+            widget = ManyLine(loaded.choices.get(field.name, []), value, id=field.name)
+        elif field.choices:
             widget = ChoiceLine(loaded.choices.get(field.name, []), value, id=field.name)
         else:
             widget = Input(value, placeholder=field.hint, id=field.name, compact=True, select_on_focus=False)
@@ -105,16 +109,17 @@ class FormScreen(Screen[None]):
     # ------------------------------------------------------------------ while it is filled in
 
     def values(self) -> dict[str, str]:
-        """What stands in the fields."""
-        found: dict[str, str] = {}
-        for field in self._form.fields:
+        """What stands in the fields, and what stays behind them."""
+        found = dict(self._loaded.values) if self._loaded else {}
+        for field in self._fields:
             widget = self.query_one(f"#{field.name}")
-            assert isinstance(widget, ChoiceLine | Input)
+            assert isinstance(widget, ChoiceLine | ManyLine | Input)
             found[field.name] = widget.value
         return found
 
     @on(Input.Changed)
     @on(ChoiceLine.Changed)
+    @on(ManyLine.Changed)
     def _changed(self) -> None:
         self._preview()
 

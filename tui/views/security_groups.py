@@ -1,0 +1,160 @@
+"""Security groups: named sets of what may pass a port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tui.locator import Locator
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Reason, Row, Verb, deletion, editing
+from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
+from tui.views import security_group_rules
+from tui.views.cells import aged, plain, short
+from tui.views.pages import recent
+from tui.views.policy import needs_role
+from tui.views.wires import listed, status, table, within
+
+DEFAULT = "default"
+
+
+def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.network import security_groups
+
+    return security_groups.delete(session, ctx, id)
+
+
+def _deletable(ctx: Any, row: Row) -> Reason | None:
+    refused = needs_role("security_group:delete")(ctx, row)
+    if refused is None and row.get("ports"):
+        return f"{row['ports']} ports are in it", "Take it off them first: e on a port."
+    if refused is None and row.get("name") == DEFAULT and not ctx.is_admin:
+        return "every project keeps its default group", "An admin may delete it."
+    return refused
+
+
+def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
+    from core.network import security_groups
+
+    with store.write() as session:
+        made = security_groups.create(
+            session, ctx, name=values["name"].strip(), description=values["description"].strip()
+        )
+        name = made.name
+    return f"group {name} made: everything out, nothing in; A allows more"
+
+
+FIELDS = (Field(name="name", label="name"), Field(name="description", label="about"))
+
+FORM = Form(
+    title="New security group",
+    fields=FIELDS,
+    load=lambda session, ctx, row: Loaded(values={"name": "", "description": ""}),
+    submit=_submit,
+)
+
+
+def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
+    assert row is not None
+    return Loaded(
+        values={key: row[key] for key in ("id", "name", "description")},
+        hidden=frozenset({"name"}) if row["name"] == DEFAULT else frozenset(),
+    )
+
+
+def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
+    from core.network import security_groups
+
+    name = values["name"].strip()
+    with store.write() as session:
+        security_groups.set(session, ctx, values["id"], name=name, description=values["description"].strip())
+    return f"group {name} changed"
+
+
+EDIT = Form(title="Change security group", fields=FIELDS, load=_load_edit, submit=_submit_edit)
+
+
+def rules(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    found = listed(session, ctx, "security_group_rule", where={"security_group_id": row["id"]})
+    lines: Lines = []
+    for title, direction in (("In", "ingress"), ("Out", "egress")):
+        lines.append([(title, "head")])
+        mine = [rule for rule in found if rule["direction"] == direction]
+        for rule in mine:
+            what = rule["rule"].partition(" ")[2]
+            lines.append([(f"  {rule['ethertype']}  ", "dim"), (what, ""), (f"   {rule['description']}", "dim")])
+        if not mine:
+            lines.append([("  nothing: A allows something", "dim")])
+    return lines
+
+
+def members(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    heads = [("IP", 16), ("STATUS", 9), ("DEVICE", 20), ("NETWORK", 16), ("HOST", 12)]
+    found = [port for port in listed(session, ctx, "port", sort="ip") if row["id"] in port["security_group_ids"]]
+    return table(
+        heads,
+        [
+            [port["ip"] or port["label"], status(port, now), port["device"], port["network"], port["host"]]
+            for port in found
+        ],
+        none="no port is in it",
+    )
+
+
+def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    return [[(row["description"], "dim")], [("", "")], *rules(session, ctx, row, now), *recent(session, ctx, row, now)]
+
+
+VIEW = View(
+    kind="security_group",
+    title="Security groups",
+    aliases=("sg", "group"),
+    columns=(
+        Column(title="NAME", key="name", width=18, grow=18),
+        Column(title="RULES", key="rules", width=5, right=True),
+        Column(title="PORTS", key="ports", width=5, right=True),
+        Column(title="DESCRIPTION", key="description", width=30, grow=40, cell=plain("description")),
+        Column(title="PROJECT", key="project", width=10, wide=True, cell=plain("project")),
+        Column(title="ID", key="id", width=8, cell=short("id"), wide=True),
+        Column(title="AGE", key="created_at", width=4, cell=aged("created_at"), right=True),
+    ),
+    verbs=(
+        Verb(**{**OPEN.__dict__, "label": "rules", "help": "Its rules"}),
+        DESCRIBE,
+        NEW,
+        Verb(
+            name="rule",
+            key="A",
+            label="allow",
+            help="Allow something more: ssh, http, ping, …",
+            needs=Needs.OBJECT,
+            form=security_group_rules.FORM,
+            disabled_reason=needs_role("security_group:set"),
+        ),
+        editing(EDIT, help="Change name and description", disabled_reason=needs_role("security_group:set")),
+        deletion(_delete, help="Delete the group; no port may be in it", disabled_reason=_deletable),
+        EVENTS,
+        YAML,
+        COPY,
+    ),
+    form=FORM,
+    tabs=(
+        Tab(title="Overview", read=overview),
+        Tab(title="Rules", read=rules),
+        Tab(title="Members", read=members),
+    ),
+    preview=lambda row, now: [
+        [(f"{row['rules']} rules   {row['ports']} ports   {row['description']}", "")],
+        [(row["id"], "dim")],
+    ],
+    empty=lambda session, ctx: [
+        ("No security groups yet.", "head"),
+        ("The first launch makes the default one: everything out, nothing in but from its own members.", ""),
+        ("n makes another.", ""),
+    ],
+    enter=lambda row: _rules_of(row),
+    headline=lambda row, now: [(row["id"][:8], "dim"), (f"{row['rules']} rules, {row['ports']} ports", "")],
+    copies=("id", "name"),
+)
+
+
+def _rules_of(row: Row) -> Locator:
+    return within("security_group_rule", "security_group", row)

@@ -1,0 +1,158 @@
+"""What the views of networking share: how wired something is, tables on a page, floating IPs put on and taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tui.locator import Locator
+from tui.verbs import Needs, Option, Pick, Row, Verb
+from tui.view import Cell, Lines
+from tui.views.policy import needs_role
+from tui.widgets.lines import fit
+
+STATES = {"ACTIVE": ("+", "ok"), "DOWN": ("o", "off"), "BUILD": ("~", "busy"), "ERROR": ("!", "bad")}
+"""Status to (glyph, tone): never colour alone."""
+
+NO_ADDRESS = ("no floating IP can be put on it", "It needs an IPv4 address, and an external network to have one of.")
+
+
+def status(row: Row, now: int) -> Cell:
+    """Glyph and word; busy while hosts have yet to confirm."""
+    glyph, tone = STATES.get(row["status"], ("?", ""))
+    if row.get("pending"):
+        glyph, tone = "~", "busy"
+    return f"{glyph} {row['status']}", tone
+
+
+def note(row: Row, now: int) -> Cell:
+    """Which hosts are waited for; else what somebody wrote."""
+    if row.get("pending"):
+        return waits(row["pending"]), "busy"
+    if row.get("admin_state_up") is False:
+        return "disabled", "warn"
+    return row.get("description", ""), "dim"
+
+
+def waits(hosts: Sequence[str]) -> str:
+    """`pending on kvm02, kvm03`."""
+    more = f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
+    return f"pending on {', '.join(hosts[:3])}{more}"
+
+
+def within(kind: str, column: str, row: Row) -> Locator:
+    """The list of what belongs to a row: by its name, which people read, unless a filter cannot hold that."""
+    name = str(row["name"])
+    by_name = name.isascii() and not any(letter.isspace() or letter == "!" for letter in name)
+    return Locator(kind=kind, filter=f"{column}={name}" if by_name else f"{column}_id={row['id']}")
+
+
+def table(heads: Sequence[tuple[str, int]], rows: Iterable[Sequence[str | Cell]], *, none: str) -> Lines:
+    """Rows below their heads, each (title, width); the last column takes what is left. `none` is said when empty."""
+    lines: Lines = [[("".join(fit(title, width) + " " for title, width in heads).rstrip(), "head")]]
+    for row in rows:
+        cells: list[Cell] = []
+        for place, ((_, width), value) in enumerate(zip(heads, row, strict=True)):
+            text, tone = value if isinstance(value, tuple) else (value, "")
+            text, tone = (text, tone) if text else ("-", "dim")
+            cells.append((text if place == len(heads) - 1 else fit(text, width) + " ", tone))
+        lines.append(cells)
+    return lines if len(lines) > 1 else [[(none, "dim")]]
+
+
+def listed(session: Any, ctx: Any, kind: str, **options: Any) -> list[Row]:
+    """Rows of a listing, as the caller sees them."""
+    from core import listing
+    from core.lists import LISTINGS
+
+    return listing.page(session, ctx, LISTINGS[kind], **options)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """What is typed by comma or blank."""
+    return tuple(text.replace(",", " ").split())
+
+
+def waiting(session: Any, id: str) -> Lines:
+    """The hosts that have not confirmed the object yet, why not, and what to do."""
+    from core.network import fabric
+
+    lines: Lines = []
+    for one in fabric.pending(session, id):
+        lines.append([("~ ", "busy"), (f"pending on {one.host}: ", "busy"), (one.reason, ""), (f"  {one.hint}", "dim")])
+    return [*lines, [("", "")]] if lines else []
+
+
+# ---------------------------------------------------------------------------- floating IPs, put on and taken off
+
+
+def addresses_for(session: Any, ctx: Any, ports: Sequence[Row]) -> list[Option]:
+    """What can be done about floating IPs of these ports: take one off, put a free one on, or get a new one.
+
+    The values are what `put_address` takes.
+    """
+    mine = {port["id"]: port for port in ports}
+    fixed = [
+        (port, address["ip_address"]) for port in ports for address in port["fixed_ips"] if "." in address["ip_address"]
+    ]
+    rows = listed(session, ctx, "floating_ip")
+    here = [row for row in rows if row["port_id"] in mine]
+    taken = {(row["port_id"], row["fixed_ip"]) for row in here}
+    targets = [(port, ip) for port, ip in fixed if (port["id"], ip) not in taken]
+    options = []
+    for port, ip in targets:
+        to = f"to {ip} on {port['network']}"
+        for row in rows:
+            if row["port_id"] is None:
+                options.append(Option(value=f"put {row['id']} {port['id']} {ip}", label=row["address"], note=to))
+        for network in listed(session, ctx, "network", where={"external": "true"}, sort="-is_default,name"):
+            options.append(
+                Option(value=f"new {network['id']} {port['id']} {ip}", label=f"a new one of {network['name']}", note=to)
+            )
+    for row in here:
+        options.append(
+            Option(value=f"off {row['id']}", label=f"take {row['address']} off", note=f"it is on {row['fixed_ip']}")
+        )
+    for port, ip in targets:
+        for row in rows:
+            if row["port_id"] is not None and row["port_id"] not in mine:
+                options.append(
+                    Option(
+                        value=f"put {row['id']} {port['id']} {ip}",
+                        label=row["address"],
+                        note=f"moved here from {row['server'] or row['fixed_ip']}",
+                        tone="warn",
+                    )
+                )
+    return options
+
+
+def put_address(session: Any, ctx: Any, id: str, value: str) -> object:
+    """Do what `addresses_for` offered."""
+    from core.network import floating_ips
+
+    act, *what = value.split()
+    if act == "off":
+        return floating_ips.disassociate(session, ctx, what[0])
+    if act == "new":
+        return floating_ips.create(session, ctx, network=what[0], port=what[1], fixed_ip=what[2])
+    return floating_ips.associate(session, ctx, what[0], what[1], fixed_ip=what[2])
+
+
+def floating(ports_of: Callable[[Any, Any, Row], list[Row]]) -> Verb:
+    """The `F` of what has addresses: a floating IP is put on it, moved to it, or taken off."""
+    return Verb(
+        name="floating",
+        key="F",
+        label="fip",
+        help="Put a floating IP on it, or take it off",
+        needs=Needs.OBJECT,
+        pick=Pick(
+            title="Floating IP of",
+            load=lambda session, ctx, row: addresses_for(session, ctx, ports_of(session, ctx, row)),
+            none=NO_ADDRESS,
+        ),
+        disabled_reason=needs_role("floating_ip:set"),
+        run=put_address,
+        done="floating IPs changed of",
+    )
