@@ -23,6 +23,8 @@ class Domain:
     metadata: dict[str, str]
     """Ours: uuid, machine, digest, quarantined. Of the persistent definition; empty when it has none."""
     stats: GuestStats | None = None
+    macs: frozenset[str] | None = None
+    """Of the interfaces a running guest has now, whatever its definition says; None for a guest that is off."""
 
     @property
     def owned(self) -> bool:

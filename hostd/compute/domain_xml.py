@@ -295,13 +295,32 @@ def _cdrom(devices: ET.Element, *, path: Path, target: str) -> None:
     _add(cdrom, "readonly")
 
 
-def _interface(devices: ET.Element, nic: Nic) -> None:
+def interface(nic: Nic) -> str:
+    """One interface by itself, as it is plugged in to a running guest and pulled out again."""
+    return ET.tostring(_interface(ET.Element("devices"), nic), encoding="unicode")
+
+
+def unplugged(mac: str) -> str:
+    """An interface as it is named to be pulled out: by its MAC alone."""
+    element = ET.Element("interface", {"type": "bridge"})
+    _add(element, "mac", {"address": mac})
+    return ET.tostring(element, encoding="unicode")
+
+
+def macs(xml: str) -> frozenset[str]:
+    """The MACs of a definition's interfaces, in lower case."""
+    found = (mac.get("address") for mac in ET.fromstring(xml).iterfind("devices/interface/mac"))
+    return frozenset(mac.lower() for mac in found if mac)
+
+
+def _interface(devices: ET.Element, nic: Nic) -> ET.Element:
     interface = _add(devices, "interface", {"type": "bridge"})
     _add(interface, "mac", {"address": nic.mac})
     _add(interface, "source", {"bridge": bridge_name(nic.network_id)})
     _add(interface, "target", {"dev": tap_name(nic.port_id)})
     _add(interface, "model", {"type": "virtio"})
     _add(interface, "mtu", {"size": str(nic.mtu)})
+    return interface
 
 
 def _console(devices: ET.Element, places: Places) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hostd.compute import power
+from hostd.compute import domain_xml, power
 from hostd.compute.accel import Probe, open_to_qemu
 from hostd.compute.domain import Domain
 from hostd.compute.domain_xml import Places, quarantined, released, render
@@ -50,6 +50,10 @@ ACCEL_PATIENCE: Final = 60.0
 QUARANTINE_PATIENCE: Final = 60.0
 """Seconds a guest that nobody lists gets to switch itself off."""
 
+DETACH_TRIES: Final = 3
+DETACH_PATIENCE: Final = 8.0
+"""How often a guest is asked to let go of an interface, and seconds it gets each time."""
+
 REBOOT_PATIENCE: Final = 120
 """Seconds of a soft reboot before it becomes a hard one, unless the caller says otherwise."""
 
@@ -84,6 +88,8 @@ class GuestDriver:
             "disks": self._make_disks,
             "config_drive": self._write_config_drive,
             "define": self._define,
+            "detach_nics": self._detach_nics,
+            "attach_nics": self._attach_nics,
             "start": self._start,
             "resume": self._start,
             "unpause": self._unpause,
@@ -190,6 +196,36 @@ class GuestDriver:
         disks.root_bytes(spec)
         context.cache.hold(spec.uuid, disks.images(spec))
         disks.make(self._instances.make(spec.uuid), spec, context.cache, progress=context.progress)
+
+    def _attach_nics(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        for nic in spec.nics:
+            if nic.mac.lower() in step.args["macs"] and nic.mac.lower() not in self._macs(spec.uuid):
+                self._libvirt.attach(spec.uuid, domain_xml.interface(nic))
+
+    def _detach_nics(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        for mac in step.args["macs"]:
+            for _ in range(DETACH_TRIES):
+                if mac not in self._macs(spec.uuid):
+                    break
+                try:
+                    self._libvirt.detach(spec.uuid, domain_xml.unplugged(mac))
+                except HostError as bad:
+                    # It was asked already, before a crash of ours or a moment ago, and has not let go yet.
+                    if bad.code not in (ErrorCode.LIBVIRT, ErrorCode.BAD_STATE):
+                        raise
+                if self._libvirt.wait(lambda: mac not in self._macs(spec.uuid), timeout=DETACH_PATIENCE):  # noqa: B023
+                    break
+            else:
+                raise HostError(
+                    ErrorCode.BAD_STATE,
+                    f"the guest does not let go of its interface {mac}",
+                    hint="It must have booted, with PCI hot-plug. Stop it, and detach again: it starts without.",
+                )
+
+    def _macs(self, uuid: str) -> frozenset[str]:
+        """Of the interfaces the guest has now; none when it is off."""
+        domain = self._libvirt.look(uuid)
+        return (domain.macs if domain is not None else None) or frozenset()
 
     def _write_config_drive(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if not spec.config_drive or spec.metadata is None:

@@ -22,7 +22,7 @@ import libvirt
 
 from hostd.compute.changes import Changes
 from hostd.compute.domain import Domain, stats_of
-from hostd.compute.domain_xml import NAMESPACE, PREFIX, read_metadata
+from hostd.compute.domain_xml import NAMESPACE, PREFIX, macs, read_metadata
 from hostd.spec import ErrorCode, GuestStats, HostError, PowerState
 
 T = TypeVar("T")
@@ -168,6 +168,8 @@ class Libvirt:
                 for event, callback in (
                     (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
                     (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot),
+                    (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._device),
+                    (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, self._device),
                 )
             ]
             self._versions = {"libvirt": _dotted(connection.getLibVersion()), "qemu": _dotted(connection.getVersion())}
@@ -236,6 +238,9 @@ class Libvirt:
         self._rebooted[uuid] = now
         if quiet and domain.name().startswith(PREFIX):
             self._tell(uuid, PowerState.RUNNING, "rebooted")
+        self._changes.wake()
+
+    def _device(self, _connection: Any, _domain: Any, _alias: str, _opaque: object) -> None:
         self._changes.wake()
 
     def _tell(self, uuid: str, power: PowerState, reason: str) -> None:
@@ -319,6 +324,14 @@ class Libvirt:
     def create(self, uuid: str) -> None:
         """Start it; from its saved memory when there is some."""
         self._of(uuid, lambda domain: domain.create())
+
+    def attach(self, uuid: str, device: str) -> None:
+        """Plug a device in to a running guest; its definition is not changed."""
+        self._of(uuid, lambda domain: domain.attachDeviceFlags(device, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+
+    def detach(self, uuid: str, device: str) -> None:
+        """Ask a running guest to let go of a device. It is gone once the guest has: `look` tells."""
+        self._of(uuid, lambda domain: domain.detachDeviceFlags(device, libvirt.VIR_DOMAIN_AFFECT_LIVE))
 
     def destroy(self, uuid: str) -> None:
         """Cut the power."""
@@ -448,6 +461,7 @@ def _facts(handle: Any) -> Domain:
         persistent=bool(handle.isPersistent()),
         saved=saved,
         metadata=_metadata(handle),
+        macs=macs(handle.XMLDesc(0)) if active else None,
     )
 
 

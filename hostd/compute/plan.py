@@ -24,6 +24,8 @@ STEPS: Final = (
     "disks",
     "config_drive",
     "define",
+    "detach_nics",
+    "attach_nics",
     "start",
     "resume",
     "unpause",
@@ -34,8 +36,9 @@ STEPS: Final = (
 """Every step there is, in the only order in which a plan may hold them.
 
 cut: power off at once. undefine: forget domain and saved memory. erase: delete the instance's files. disks: make
-those that are missing. config_drive: write both CDs. define: make or replace the definition. start: boot. resume: go
-on from saved memory. suspend: save memory to disk and power off. stop: ACPI, then cut after the spec's time.
+those that are missing. config_drive: write both CDs. define: make or replace the definition. detach_nics,
+attach_nics: pull interfaces out of the running guest, and plug others in. start: boot. resume: go on from saved
+memory. suspend: save memory to disk and power off. stop: ACPI, then cut after the spec's time.
 """
 
 TOWARDS: Final[dict[tuple[Want, PowerState], tuple[str, ...]]] = {
@@ -95,8 +98,17 @@ def plan(spec: InstanceSpec, seen: GuestSeen) -> tuple[Step, ...]:
             f"domain {seen.domain.name!r} has the uuid {spec.uuid} and was not made by skydeck",
             hint="somebody defined it on the host: rename or undefine it there",
         )
-    names = _removal(seen) if spec.want is Want.ABSENT else (*_definition(spec, seen), *_power(spec, seen))
-    found: dict[str, dict[str, Any]] = {"disks": {"lost": _root_lost(spec, seen)}}
+    extra, missing = _interfaces(spec, seen)
+    found: dict[str, dict[str, Any]] = {
+        "disks": {"lost": _root_lost(spec, seen)},
+        "detach_nics": {"macs": extra},
+        "attach_nics": {"macs": missing},
+    }
+    if spec.want is Want.ABSENT:
+        names = _removal(seen)
+    else:
+        plugging = (*(("detach_nics",) if extra else ()), *(("attach_nics",) if missing else ()))
+        names = (*_definition(spec, seen), *plugging, *_power(spec, seen))
     return tuple(Step(name, found.get(name, {})) for name in sorted(names, key=STEPS.index))
 
 
@@ -132,6 +144,14 @@ def _definition_differs(spec: InstanceSpec, seen: GuestSeen) -> bool:
     if domain is None or not domain.persistent or domain.quarantined or seen.accel is None:
         return True
     return digest_of(render(spec, hardware(seen, seen.accel), seen.places)) != domain.metadata.get("digest")
+
+
+def _interfaces(spec: InstanceSpec, seen: GuestSeen) -> tuple[list[str], list[str]]:
+    """MACs that a running guest has too many, and those it lacks. One that shall stop gets what its definition says."""
+    if seen.domain is None or seen.domain.macs is None or spec.want in (Want.STOPPED, Want.SUSPENDED, Want.ABSENT):
+        return [], []
+    wanted = {nic.mac.lower() for nic in spec.nics}
+    return sorted(seen.domain.macs - wanted), sorted(wanted - seen.domain.macs)
 
 
 def _root_lost(spec: InstanceSpec, seen: GuestSeen) -> bool:

@@ -18,7 +18,8 @@ from sqlmodel import Session, col
 from core import events, names
 from core.compute import flavors, keypairs, placement
 from core.compute.flavors import Flavor
-from core.compute.instances import states
+from core.compute.instances import nics, states
+from core.compute.instances.nics import Nic
 from core.compute.instances.table import Instance
 from core.config import Config
 from core.context import Context
@@ -27,8 +28,7 @@ from core.identity import quotas
 from core.identity.policy import authorize
 from core.images import images
 from core.images.images import Image
-from core.network import networks, ports, subnets
-from core.network.tables import Network, Subnet
+from core.network import ports, security_groups
 from core.operations import operations
 from core.operations.operations import Operation, State
 from core.sql import select
@@ -51,6 +51,11 @@ class CreateSpec:
     networks: tuple[str, ...] = ()
     """One NIC each; empty: the project's default network. `none` alone: no NIC."""
     fixed_ip: str | None = None
+    """Of the one network that is named."""
+    nics: tuple[Nic, ...] = ()
+    """Besides `networks`, in this order: networks with addresses, and ports of the user's own."""
+    security_groups: tuple[str, ...] = ()
+    """Of the ports the launch makes; empty: the default one."""
     key_name: str | None = None
     user_data: bytes | None = None
     config_drive: bool = False
@@ -81,10 +86,6 @@ def _digest(data: bytes) -> str:
 class Created:
     instances: tuple[Instance, ...]
     operations: tuple[Operation, ...]
-
-
-_Plug = tuple[Network, list[Subnet]]
-"""A network to have a port on, with its subnets, at least one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,8 +137,10 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec, see
     if earlier is not None:
         return _again(session, earlier)
     parts = _check(session, ctx, spec)
-    plugs = _networks(session, config, ctx, spec)
-    count = _within_quota(session, ctx, spec, flavor=parts.flavor, nics=len(plugs))
+    plugs = _plugs(session, config, ctx, spec)
+    groups = security_groups.resolve(session, ctx.project_id, spec.security_groups) if spec.security_groups else None
+    made = sum(plug.port is None for plug in plugs)
+    count = _within_quota(session, ctx, spec, flavor=parts.flavor, nics=made)
     reservation = f"r-{clock_of(session).hex()[:8]}"
     instances: list[Instance] = []
     enqueued: list[Operation] = []
@@ -153,7 +156,7 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec, see
         instance.host_id = host_id
         session.add(instance)
         session.flush()
-        _plug(session, instance, spec, plugs)
+        nics.plug(session, instance, plugs, groups=groups)
         ports.bind(session, instance.id, host_id)
         operation = operations.enqueue(
             session,
@@ -221,21 +224,19 @@ def _check(session: Session, ctx: Context, spec: CreateSpec) -> _Parts:
     )
 
 
-def _networks(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> list[_Plug]:
-    """What to plug into. Makes the project's default network when it is needed for the first time."""
-    if spec.networks == ("none",):
-        wanted: list[Network] = []
-    elif spec.networks:
-        wanted = [networks.find(session, ctx, network) for network in spec.networks]
-    else:
-        wanted = [networks.default_for(session, ctx, config)]
-    plugs = [(network, subnets.of_network(session, network.id)) for network in wanted]
-    for network, blocks in plugs:
-        if not blocks:
-            raise Invalid(
-                f"network {network.name} has no subnet", hint=f"skydeck subnet create --network {network.name}"
-            )
-    return plugs
+def _plugs(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> list[nics.Plug]:
+    """What to plug in. Makes the project's default network when it is needed for the first time."""
+    asked = [Nic(network=network) for network in spec.networks if network != "none"]
+    if not spec.networks and not spec.nics:
+        asked = nics.default_nics(session, ctx, config)
+    if spec.fixed_ip is not None:
+        if len(asked) != 1:
+            raise Invalid("an address belongs to one network", hint="Name the network it is for.")
+        asked = [dataclasses.replace(asked[0], fixed_ip=spec.fixed_ip)]
+    found = nics.resolve(session, ctx, [*asked, *spec.nics])
+    if spec.max_count > 1 and any(plug.port is not None or plug.fixed_ip is not None for plug in found):
+        raise Invalid("one port or address cannot serve several instances", hint="Leave it out, or make one.")
+    return found
 
 
 def _image(session: Session, ctx: Context, spec: CreateSpec, flavor: Flavor) -> Image | None:
@@ -368,19 +369,6 @@ def _row(
         created_at=at,
         updated_at=at,
     )
-
-
-def _plug(session: Session, instance: Instance, spec: CreateSpec, plugs: list[_Plug]) -> None:
-    for network, blocks in plugs:
-        ports.create(
-            session,
-            project_id=instance.project_id,
-            network_id=network.id,
-            fixed={block.id: subnets.pick(session, block, spec.fixed_ip) for block in blocks},
-            owner=f"compute:{instance.availability_zone or 'nova'}",
-            device_id=instance.id,
-            dns_name=instance.hostname,
-        )
 
 
 def _keep_refusal(session: Session, ctx: Context, spec: CreateSpec, refused: SkydeckError) -> Operation:

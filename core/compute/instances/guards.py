@@ -68,6 +68,8 @@ GUARDS: dict[str, Guard] = {
         vm_states=_in(s.ACTIVE, s.PAUSED, s.SUSPENDED, s.STOPPED),
         task_states=None,
     ),
+    "attach_interface": Guard(rule="instance:set", vm_states=_in(s.ACTIVE, s.PAUSED, s.STOPPED)),
+    "detach_interface": Guard(rule="instance:set", vm_states=_in(s.ACTIVE, s.PAUSED, s.STOPPED)),
     "rename": Guard(rule="instance:set", vm_states=None, task_states=None, lock=False, launched=False),
     "lock": Guard(rule="instance:lock", vm_states=None, task_states=None, lock=False, launched=False),
     "unlock": Guard(rule="instance:lock", vm_states=None, task_states=None, lock=False, launched=False),

@@ -18,10 +18,17 @@ from hostd.spec import ImageRef, InstanceSpec, Metadata, Nic, Want
 
 
 def spec(
-    session: Session, config: Config, instance: Instance, *, want: str | None = None, hard: bool = False
+    session: Session,
+    config: Config,
+    instance: Instance,
+    *,
+    want: str | None = None,
+    hard: bool = False,
+    without: str | None = None,
 ) -> InstanceSpec:
-    """The whole of what the host shall make so. `want` overrides the row's wish, for undo."""
-    plugged = ports.of_device(session, instance.id)
+    """The whole of what the host shall make so. `want` overrides the row's wish, for undo; `without` leaves out
+    a port that is being pulled out."""
+    plugged = [port for port in ports.of_device(session, instance.id) if port.id != without]
     return InstanceSpec(
         uuid=instance.id,
         want=Want(want or instance.want),

@@ -9,11 +9,13 @@ from core.network.ports.plugging import (
     bind,
     create,
     disassociate,
+    give_back,
     groups_of,
     of_device,
     plug,
     release,
     remove,
+    take,
 )
 from core.network.ports.verbs import add, delete, find, set
 
@@ -25,10 +27,12 @@ __all__ = (
     "delete",
     "disassociate",
     "find",
+    "give_back",
     "groups_of",
     "of_device",
     "plug",
     "release",
     "remove",
     "set",
+    "take",
 )

@@ -185,21 +185,32 @@ def bind(session: Session, device_id: str, host_id: str) -> None:
     touch(session, mine, pending=[port.id for port in mine])
 
 
-def release(session: Session, device_id: str) -> None:
-    """The device is deleted. Ports made for it go with it, their addresses free again and their floating IPs kept; a
-    user's own are unplugged."""
-    mine = of_device(session, device_id)
-    if not mine:
-        return
-    touch(session, mine)
-    for port in mine:
-        if port.made_for_device:
-            remove(session, port)
-            continue
+def take(session: Session, port: Port, *, device_id: str, owner: str, dns_name: str) -> None:
+    """A user's own port is this device's now. Raises Conflict for one that is in use. `bind` tells the hosts."""
+    if port.device_id or port.device_owner:
+        raise Conflict(f"port {port.name or port.id} is in use", hint="skydeck port list shows by whom.")
+    port.device_id, port.device_owner = device_id, owner
+    port.dns_name = port.dns_name or dns_name
+    session.flush()
+
+
+def give_back(session: Session, port: Port) -> None:
+    """The port is pulled out of its device: gone when it was made for it, else its owner's again, and DOWN."""
+    touch(session, [port])
+    if port.made_for_device:
+        remove(session, port)
+    else:
         port.host_id, port.status = None, "DOWN"
         port.device_id, port.device_owner = "", ""
         _forget(session, port)
     session.flush()
+
+
+def release(session: Session, device_id: str) -> None:
+    """The device is deleted. Ports made for it go with it, their addresses free again and their floating IPs kept; a
+    user's own are unplugged."""
+    for port in of_device(session, device_id):
+        give_back(session, port)
 
 
 def remove(session: Session, port: Port) -> None:

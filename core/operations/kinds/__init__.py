@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.operations.kinds import create, delete, power, repair, update
+from core.operations.kinds import create, delete, interfaces, power, repair, update
 from core.operations.work import Kind
 
 KINDS: dict[str, Kind] = {
@@ -16,6 +16,8 @@ KINDS: dict[str, Kind] = {
     "instance.resume": power.kind("running"),
     "instance.reboot_soft": power.REBOOT_SOFT,
     "instance.reboot_hard": power.REBOOT_HARD,
+    "instance.attach_interface": interfaces.ATTACH,
+    "instance.detach_interface": interfaces.DETACH,
     "guest.reap": repair.REAP,
     "host.repair_networking": repair.NETWORKING,
     "instance.update": update.KIND,

@@ -87,14 +87,21 @@ async def unplug(work: Work) -> None:
 
 
 async def converge_instance(
-    work: Work, host_id: str, *, note: str, want: str | None = None, hard: bool = False, deadline: float = SLOW
+    work: Work,
+    host_id: str,
+    *,
+    note: str,
+    want: str | None = None,
+    hard: bool = False,
+    without: str | None = None,
+    deadline: float = SLOW,
 ) -> Applied:
     """Tell a host what an instance shall be. The generation is noted under `note` before it is sent, so that a repeat
     after a crash is a repeat to the host as well; only a spec that changed meanwhile gets a new one."""
 
     def allot(session: Session) -> tuple[dict[str, Any], int]:
         instance = instance_of(session, work)
-        plain = dump(wire.spec(session, work.config, instance, want=want, hard=hard))
+        plain = dump(wire.spec(session, work.config, instance, want=want, hard=hard, without=without))
         given = {"host": host_id, "digest": wire_types.digest(plain)}
         earlier = work.data.get(note, {})
         if {key: earlier.get(key) for key in given} == given:
