@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
-from sqlmodel import Session
+from sqlalchemy import delete, insert, update
+from sqlmodel import Session, col
 
 from core import cloud
 from core.compute.instances.table import Instance
@@ -21,9 +21,11 @@ from core.context import Context
 from core.events import Event
 from core.hosts.hosts import Host
 from core.images.images import Image
-from core.network import networks, ports, subnets
-from core.network.tables import Network
+from core.network import floating_ips, networks, ports, routers, security_groups, subnets
+from core.network.fabric import NetworkingPending
+from core.network.tables import FloatingIP, Network, Port, Router
 from core.operations.operations import Operation
+from core.sql import select
 from core.store import Clock, Store
 
 NOW = 1_790_000_000
@@ -158,6 +160,7 @@ def populate(store: Store, ctx: Context, *, instances: int = 24, socket: str = "
         for start in range(0, len(rows), 2000):
             session.execute(insert(Instance.__table__), rows[start : start + 2000])
         _ports(session, ctx, network, rows[:200])
+        _surroundings(session, ctx, network, rows[:200])
         _history(session, ctx, rows)
 
 
@@ -217,6 +220,58 @@ def _ports(session: Session, ctx: Context, network: Network, rows: list[dict[str
                 owner="compute:nova",
                 device_id=row["id"],
             ).status = "ACTIVE"
+    session.flush()
+
+
+def _surroundings(session: Session, ctx: Context, network: Network, rows: list[dict[str, Any]]) -> None:
+    """A way out, a router to it, a network that stays alone, groups with rules, floating IPs: one waits for a host."""
+    settings = config(Path("/nonexistent"))
+    public = networks.create(
+        session, ctx, settings, name="public", external=True, default=True, network_type="flat",
+        physical_network="physnet1",
+    )  # fmt: skip
+    backup = networks.create(session, ctx, settings, name="backup", description="nightly, leads nowhere")
+    for where, cidr, dhcp in ((public, "203.0.113.0/24", False), (backup, "172.16.0.0/24", True)):
+        subnets.create(session, ctx, name=where.name, network=where.id, project_id=ctx.project_id, cidr=cidr, dhcp=dhcp)
+    router = routers.create(session, ctx, name="gate", external_gateway=public.id)
+    routers.add_subnet(session, ctx, router.id, subnets.of_network(session, network.id)[0].id)
+    for group, protocol, port in (("default", "tcp", 22), ("default", "icmp", None)):
+        security_groups.add_rule(session, ctx, group, protocol=protocol, port_min=port)
+    web = security_groups.create(session, ctx, name="web", description="what the world may reach")
+    for port in (80, 443):
+        security_groups.add_rule(session, ctx, web.id, protocol="tcp", port_min=port)
+    security_groups.add_rule(session, ctx, web.id, protocol="tcp", port_min=8000, port_max=8100, remote_group="default")
+    plugged = [port for row in rows for port in ports.of_device(session, row["id"])]
+    hosts = {row["id"]: row["host_id"] for row in rows}
+    for port in plugged:
+        port.host_id = hosts[port.device_id]
+    session.flush()
+    floating_ips.create(session, ctx, network=public.id)
+    for port in plugged[:2]:
+        floating_ips.create(session, ctx, network=public.id, port=port.id)
+    if plugged:
+        ports.set(session, ctx, plugged[0].id, security_groups=["default", "web"])
+        alone = subnets.of_network(session, backup.id)[0]
+        ports.create(
+            session, project_id=ctx.project_id, network_id=backup.id, fixed={alone.id: "172.16.0.9"},
+            owner="compute:nova", device_id=plugged[0].device_id, host_id=plugged[0].host_id,
+        )  # fmt: skip
+    _settled(session)
+
+
+def _settled(session: Session) -> None:
+    """All hosts have confirmed, but for the second floating IP."""
+    session.flush()
+    session.execute(delete(NetworkingPending))
+    for table in (Port, Router, FloatingIP):
+        session.execute(update(table).values(status="ACTIVE"))
+    session.execute(update(FloatingIP).where(col(FloatingIP.port_id).is_(None)).values(status="DOWN"))
+    floats = session.execute(select(FloatingIP).order_by(col(FloatingIP.address))).scalars().all()
+    if len(floats) > 2:
+        last = floats[-1]
+        last.status = "DOWN"
+        kvm02 = session.execute(select(Host.id).where(col(Host.name) == "kvm02")).scalar_one()
+        session.add(NetworkingPending(object_id=last.id, host_id=kvm02, generation=1_000_000))
     session.flush()
 
 

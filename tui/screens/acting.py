@@ -241,7 +241,8 @@ class ActingScreen(Screen[None]):
             title, hint = self.view.cannot_new or (f"{self.view.title} cannot be made here", "")
             self.app.tell(title, hint, tone="warn")
             return
-        self.fill_in(self.view.form, row)
+        # A new one is often like the one under the cursor: in the same network, of the same group.
+        self.fill_in(self.view.form, self.under_cursor())
 
     def go_topology(self, row: Row | None) -> None:
         from tui.screens.topology import TopologyScreen

@@ -9,7 +9,7 @@ from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.wires import listed, note, status, waiting
+from tui.views.wires import listed, note, reached, status, waiting
 
 OFF = "off"
 
@@ -25,17 +25,19 @@ def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
     return floating_ips.delete(session, ctx, id)
 
 
-def targets(session: Any, ctx: Any, own: str = "") -> list[Option]:
-    """IPv4 addresses of servers' ports, those without a floating IP first; `own` is left out. Values: port and IP."""
+def _targets(session: Any, ctx: Any, row: Row) -> list[Option]:
+    """IPv4 addresses of servers' ports that a router joins to the floating IP's network, and where it is not already;
+    those without any floating IP first. Values: port and IP."""
     free, taken = [], []
     floats = {(one["port_id"], one["fixed_ip"]): one for one in listed(session, ctx, "floating_ip")}
+    inside = reached(session, ctx)[row["network_id"]]
     for port in listed(session, ctx, "port", sort="device,ip"):
         if port["device_owner"].startswith("network:"):
             continue
         for address in port["fixed_ips"]:
             ip = address["ip_address"]
             there = floats.get((port["id"], ip))
-            if ":" in ip or (there is not None and there["id"] == own):
+            if address["subnet_id"] not in inside or ":" in ip or (there is not None and there["id"] == row["id"]):
                 continue
             label = f"{port['device'] or port['label']}  {ip}"
             note_ = f"has {there['address']}" if there else f"on {port['network']}"
@@ -44,7 +46,7 @@ def targets(session: Any, ctx: Any, own: str = "") -> list[Option]:
 
 
 def _load_targets(session: Any, ctx: Any, row: Row) -> list[Option]:
-    found = targets(session, ctx, own=row["id"])
+    found = _targets(session, ctx, row)
     off = Option(value=OFF, label="nowhere", note=f"take it off {row['fixed_ip']}", tone="warn")
     return [*found, off] if row["port_id"] else found
 
@@ -122,12 +124,12 @@ VIEW = View(
         Column(title="IP", key="address", width=15),
         Column(title="STATUS", key="status", width=8, cell=status),
         Column(title="FIXED", key="fixed_ip", width=13, cell=plain("fixed_ip"), grow=2),
-        Column(title="SERVER", key="server", width=12, cell=plain("server"), grow=12),
-        Column(title="POOL", key="network", width=9, grow=10),
+        Column(title="SERVER", key="server", width=10, cell=plain("server"), grow=12),
+        Column(title="POOL", key="network", width=9, grow=10, wide=True),
         Column(title="ROUTER", key="router", width=12, cell=plain("router"), wide=True),
         Column(title="PROJECT", key="project", width=10, wide=True, cell=plain("project")),
         Column(title="ID", key="id", width=8, cell=short("id"), wide=True),
-        Column(title="NOTE", width=8, grow=40, cell=note),
+        Column(title="NOTE", width=17, grow=30, cell=note),
         Column(title="AGE", key="created_at", width=4, cell=aged("created_at"), right=True),
     ),
     verbs=(
@@ -141,9 +143,9 @@ VIEW = View(
             help="Put it on a server, move it, or take it off",
             needs=Needs.OBJECT,
             pick=Pick(
-                title="Where to with",
+                title="Where to put",
                 load=_load_targets,
-                none=("no server has an IPv4 address", "Launch one: :instances, then n"),
+                none=("no server is behind a router to its network", "A on a router joins a network to it."),
             ),
             disabled_reason=needs_role("floating_ip:set"),
             run=_move,

@@ -49,7 +49,7 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     ]
     names = {choice[0]: choice[1].split("  ")[0] for choice in choices}
     return Loaded(
-        values={"name": "", "cidr": "10.0.1.0/24", "dns": "", "router": choices[0][0]},
+        values={"name": "", "cidr": subnets.free_block(session, ctx), "dns": "", "router": choices[0][0]},
         choices={"router": choices},
         facts={"routers": names},
     )

@@ -9,6 +9,7 @@ from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
+from tui.views.security_group_rules import rule_line
 from tui.views.wires import floating, listed, note, status, table, waiting, words
 
 SECURITY = [("True", "anti-spoofing and security groups"), ("False", "none: everything passes")]
@@ -218,7 +219,7 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
             ("device", device(row, now)[0]),
             ("host", row["host"]),
             ("MAC", row["mac"]),
-            ("security", "anti-spoofing and groups" if row["port_security_enabled"] else "none: everything passes"),
+            ("security", "on" if row["port_security_enabled"] else "off: everything passes"),
             ("limit in", speed(row["ingress_kbit"]) or "none"),
             ("limit out", speed(row["egress_kbit"]) or "none"),
             ("DNS name", row["dns_name"]),
@@ -256,8 +257,8 @@ def groups(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     lines: Lines = []
     for id, name in zip(row["security_group_ids"], row["security_groups"], strict=True):
         lines += [[("group ", "dim"), (name, "head")]]
-        rules = listed(session, ctx, "security_group_rule", where={"security_group_id": id})
-        lines += [[(f"  {rule['rule']}", ""), (f"   {rule['description']}", "dim")] for rule in rules]
+        rules = listed(session, ctx, "security_group_rule", where={"security_group_id": id}, sort="rule")
+        lines += [rule_line(rule) for rule in rules]
     return lines or [[("in no group: nothing comes in, nothing goes out", "warn")]]
 
 
@@ -266,11 +267,11 @@ VIEW = View(
     title="Ports",
     aliases=("port",),
     columns=(
-        Column(title="NAME", key="label", width=15, grow=12),
+        Column(title="IP", key="ip", width=15, cell=plain("ip"), grow=12),
         Column(title="STATUS", key="status", width=8, cell=status),
-        Column(title="IP", key="ip", width=13, cell=plain("ip"), grow=6),
         Column(title="DEVICE", key="device", width=12, cell=device, grow=10),
         Column(title="NETWORK", key="network", width=10, grow=10),
+        Column(title="NAME", key="name", width=10, cell=plain("name"), wide=True),
         Column(title="MAC", key="mac", width=17, wide=True),
         Column(title="HOST", key="host", width=8, cell=plain("host"), wide=True),
         Column(
@@ -280,7 +281,7 @@ VIEW = View(
             title="GROUPS", width=14, cell=lambda row, now: (", ".join(row["security_groups"]) or "-", ""), wide=True
         ),
         Column(title="ID", key="id", width=8, cell=short("id"), wide=True),
-        Column(title="NOTE", width=8, grow=40, cell=note),
+        Column(title="NOTE", width=17, grow=30, cell=note),
         Column(title="AGE", key="created_at", width=4, cell=aged("created_at"), right=True),
     ),
     verbs=(
@@ -318,6 +319,6 @@ VIEW = View(
     ],
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), (row["network"], ""), device(row, now)],
     name="label",
-    sort="label",
+    sort="ip",
     copies=("id", "label", "mac", "ip"),
 )

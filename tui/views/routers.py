@@ -40,7 +40,7 @@ def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
 def _deletable(ctx: Any, row: Row) -> Reason | None:
     refused = needs_role("router:delete")(ctx, row)
     if refused is None and row.get("interfaces"):
-        return f"it still joins {row['interfaces']} networks", "R takes them off it."
+        return "it still joins networks", "R takes them off it."
     return refused
 
 
@@ -256,12 +256,12 @@ VIEW = View(
         Column(title="NAME", key="name", width=16, grow=18),
         Column(title="STATUS", key="status", width=9, cell=status),
         Column(title="WAY OUT", key="external_network", width=12, cell=way_out, grow=10),
-        Column(title="ADDRESS", width=15, cell=lambda row, now: (_outside(row) or "-", "")),
+        Column(title="ADDRESS", width=15, cell=lambda row, now: (_outside(row) or "-", ""), wide=True),
         Column(title="NETS", key="interfaces", width=4, right=True),
         Column(title="SNAT", key="enable_snat", width=4, cell=yes_no("enable_snat"), wide=True),
         Column(title="PROJECT", key="project", width=10, wide=True, cell=plain("project")),
         Column(title="ID", key="id", width=8, cell=short("id"), wide=True),
-        Column(title="NOTE", width=8, grow=40, cell=note),
+        Column(title="NOTE", width=17, grow=30, cell=note),
         Column(title="AGE", key="created_at", width=4, cell=aged("created_at"), right=True),
     ),
     verbs=(

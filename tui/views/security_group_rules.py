@@ -141,7 +141,7 @@ FORM = Form(
         Field(name="group", label="in group", choices=True),
         Field(name="what", label="allow", choices=True),
         Field(name="other", label="other", hint="tcp 8000-8100, udp 53, gre: when `other` is chosen"),
-        Field(name="from", label="from", hint="10.0.0.0/8, a group's name; empty: anybody"),
+        Field(name="from", label="from or to", hint="10.0.0.0/8, a group's name; empty: anybody"),
         Field(name="way", label="direction", choices=True),
         Field(name="description", label="about"),
     ),
@@ -171,6 +171,11 @@ def remote(row: Row, now: int) -> Cell:
     if row["remote_group_id"]:
         return row["remote"], "key"
     return row["remote"], "" if row["remote_ip_prefix"] else "dim"
+
+
+def rule_line(rule: Row) -> list[Cell]:
+    """`IPv4  in tcp 22 from 0.0.0.0/0`."""
+    return [(f"  {rule['ethertype']}  ", "dim"), (rule["rule"], ""), (f"   {rule['description']}", "dim")]
 
 
 def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:

@@ -11,6 +11,7 @@ from tui.views import security_group_rules
 from tui.views.cells import aged, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
+from tui.views.security_group_rules import rule_line
 from tui.views.wires import listed, status, table, within
 
 DEFAULT = "default"
@@ -73,16 +74,10 @@ EDIT = Form(title="Change security group", fields=FIELDS, load=_load_edit, submi
 
 
 def rules(session: Any, ctx: Any, row: Row, now: int) -> Lines:
-    found = listed(session, ctx, "security_group_rule", where={"security_group_id": row["id"]})
-    lines: Lines = []
-    for title, direction in (("In", "ingress"), ("Out", "egress")):
-        lines.append([(title, "head")])
-        mine = [rule for rule in found if rule["direction"] == direction]
-        for rule in mine:
-            what = rule["rule"].partition(" ")[2]
-            lines.append([(f"  {rule['ethertype']}  ", "dim"), (what, ""), (f"   {rule['description']}", "dim")])
-        if not mine:
-            lines.append([("  nothing: A allows something", "dim")])
+    found = listed(session, ctx, "security_group_rule", where={"security_group_id": row["id"]}, sort="rule")
+    lines: Lines = [rule_line(rule) for rule in found]
+    if not any(rule["direction"] == "ingress" for rule in found):
+        lines.append([("  nothing comes in but replies: A allows something", "dim")])
     return lines
 
 
@@ -142,7 +137,7 @@ VIEW = View(
         Tab(title="Members", read=members),
     ),
     preview=lambda row, now: [
-        [(f"{row['rules']} rules   {row['ports']} ports   {row['description']}", "")],
+        [(f"rules {row['rules']}   ports {row['ports']}   {row['description']}", "")],
         [(row["id"], "dim")],
     ],
     empty=lambda session, ctx: [
@@ -151,7 +146,7 @@ VIEW = View(
         ("n makes another.", ""),
     ],
     enter=lambda row: _rules_of(row),
-    headline=lambda row, now: [(row["id"][:8], "dim"), (f"{row['rules']} rules, {row['ports']} ports", "")],
+    headline=lambda row, now: [(row["id"][:8], "dim"), (f"rules {row['rules']}", ""), (f"ports {row['ports']}", "")],
     copies=("id", "name"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from tui.locator import Locator
@@ -29,6 +30,18 @@ def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
 def ranges(text: str) -> tuple[tuple[str, str], ...]:
     """`10.0.0.10-10.0.0.99, 10.0.0.200` to first and last of each. Says nothing about what they are."""
     return tuple((part.partition("-")[0], part.partition("-")[2] or part) for part in words(text))
+
+
+def free_block(session: Any, ctx: Any) -> str:
+    """A block for a new subnet that no other in sight overlaps: one router can then lead to all of them."""
+    taken = [ipaddress.ip_network(block["cidr"]) for block in listed(session, ctx, "subnet")]
+    candidates = [f"10.0.{number}.0/24" for number in range(1, 256)]
+    candidates += [f"10.{number}.0.0/24" for number in range(1, 256)]
+    for cidr in candidates:
+        block = ipaddress.ip_network(cidr)
+        if not any(block.version == other.version and block.overlaps(other) for other in taken):
+            return cidr
+    return ""
 
 
 def routes(text: str) -> tuple[tuple[str, str], ...]:
@@ -62,10 +75,16 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     if not networks:
         return Loaded(values={}, problem=("There is no network of yours to divide.", "Make one: :networks, then n"))
     here = (row or {}).get("network_id", (row or {}).get("id", ""))
-    taken = {block["cidr"] for block in listed(session, ctx, "subnet", where={"network_id": here})} if here else set()
-    free = next(cidr for number in range(1, 256) if (cidr := f"10.0.{number}.0/24") not in taken)
     return Loaded(
-        values={"name": "", "network": here, "cidr": free, "gateway": "", "dhcp": "yes", "dns": "", "ipv6": ""},
+        values={
+            "name": "",
+            "network": here,
+            "cidr": free_block(session, ctx),
+            "gateway": "",
+            "dhcp": "yes",
+            "dns": "",
+            "ipv6": "",
+        },
         choices={
             "network": [(network["id"], f"{network['name']}  {network['cidr']}") for network in networks],
             "dhcp": YES_NO,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from tui.widgets.lines import fit
 STATES = {"ACTIVE": ("+", "ok"), "DOWN": ("o", "off"), "BUILD": ("~", "busy"), "ERROR": ("!", "bad")}
 """Status to (glyph, tone): never colour alone."""
 
-NO_ADDRESS = ("no floating IP can be put on it", "It needs an IPv4 address, and an external network to have one of.")
+NO_ADDRESS = ("no floating IP can be put on it", "It needs an IPv4 address behind a router that has a way out.")
 
 
 def status(row: Row, now: int) -> Cell:
@@ -48,16 +49,27 @@ def within(kind: str, column: str, row: Row) -> Locator:
 
 
 def table(heads: Sequence[tuple[str, int]], rows: Iterable[Sequence[str | Cell]], *, none: str) -> Lines:
-    """Rows below their heads, each (title, width); the last column takes what is left. `none` is said when empty."""
-    lines: Lines = [[("".join(fit(title, width) + " " for title, width in heads).rstrip(), "head")]]
-    for row in rows:
-        cells: list[Cell] = []
-        for place, ((_, width), value) in enumerate(zip(heads, row, strict=True)):
-            text, tone = value if isinstance(value, tuple) else (value, "")
-            text, tone = (text, tone) if text else ("-", "dim")
-            cells.append((text if place == len(heads) - 1 else fit(text, width) + " ", tone))
-        lines.append(cells)
-    return lines if len(lines) > 1 else [[(none, "dim")]]
+    """Rows below their heads, each (title, width at most); the last column takes what is left. `none`: said instead of
+    no rows."""
+    shown = [[_cell(value) for value in row] for row in rows]
+    if not shown:
+        return [[(none, "dim")]]
+    widths = [
+        min(width, max(len(title), *(len(row[place][0]) for row in shown)))
+        for place, (title, width) in enumerate(heads)
+    ]
+    titles = [fit(title, width) for (title, _), width in zip(heads[:-1], widths, strict=False)]
+    lines: Lines = [[(" ".join([*titles, heads[-1][0]]), "head")]]
+    for row in shown:
+        *first, last = row
+        cells = [(fit(text, width) + " ", tone) for (text, tone), width in zip(first, widths, strict=False)]
+        lines.append([*cells, last])
+    return lines
+
+
+def _cell(value: str | Cell) -> Cell:
+    text, tone = value if isinstance(value, tuple) else (value, "")
+    return (text, tone) if text else ("-", "dim")
 
 
 def listed(session: Any, ctx: Any, kind: str, **options: Any) -> list[Row]:
@@ -91,40 +103,45 @@ def addresses_for(session: Any, ctx: Any, ports: Sequence[Row]) -> list[Option]:
 
     The values are what `put_address` takes.
     """
-    mine = {port["id"]: port for port in ports}
-    fixed = [
-        (port, address["ip_address"]) for port in ports for address in port["fixed_ips"] if "." in address["ip_address"]
-    ]
+    mine = {port["id"] for port in ports}
     rows = listed(session, ctx, "floating_ip")
     here = [row for row in rows if row["port_id"] in mine]
     taken = {(row["port_id"], row["fixed_ip"]) for row in here}
-    targets = [(port, ip) for port, ip in fixed if (port["id"], ip) not in taken]
-    options = []
-    for port, ip in targets:
-        to = f"to {ip} on {port['network']}"
-        for row in rows:
-            if row["port_id"] is None:
-                options.append(Option(value=f"put {row['id']} {port['id']} {ip}", label=row["address"], note=to))
-        for network in listed(session, ctx, "network", where={"external": "true"}, sort="-is_default,name"):
-            options.append(
-                Option(value=f"new {network['id']} {port['id']} {ip}", label=f"a new one of {network['name']}", note=to)
-            )
-    for row in here:
-        options.append(
-            Option(value=f"off {row['id']}", label=f"take {row['address']} off", note=f"it is on {row['fixed_ip']}")
-        )
-    for port, ip in targets:
-        for row in rows:
-            if row["port_id"] is not None and row["port_id"] not in mine:
-                options.append(
-                    Option(
-                        value=f"put {row['id']} {port['id']} {ip}",
-                        label=row["address"],
-                        note=f"moved here from {row['server'] or row['fixed_ip']}",
-                        tone="warn",
-                    )
-                )
-    return options
+    inside = reached(session, ctx)
+    pools = listed(session, ctx, "network", where={"external": "true"}, sort="-is_default,name")
+    free, new, moved = [], [], []
+    for port in ports:
+        for address in port["fixed_ips"]:
+            ip, subnet = address["ip_address"], address["subnet_id"]
+            if ":" in ip or (port["id"], ip) in taken:
+                continue
+            where, to = f"{port['id']} {ip}", f"to {ip} on {port['network']}"
+            for row in rows:
+                if subnet not in inside[row["network_id"]] or row in here:
+                    continue
+                value, label = f"put {row['id']} {where}", row["address"]
+                if row["port_id"] is None:
+                    free.append(Option(value=value, label=label, note=to))
+                else:
+                    was = f"moved here from {row['server'] or row['fixed_ip']}"
+                    moved.append(Option(value=value, label=label, note=was, tone="warn"))
+            for pool in pools:
+                if subnet in inside[pool["id"]]:
+                    label = f"a new one of {pool['name']}"
+                    new.append(Option(value=f"new {pool['id']} {where}", label=label, note=to))
+    off = [
+        Option(value=f"off {row['id']}", label=f"take {row['address']} off", note=f"it is on {row['fixed_ip']}")
+        for row in here
+    ]
+    return [*free, *new, *off, *moved]
+
+
+def reached(session: Any, ctx: Any) -> dict[str, set[str]]:
+    """External network to the subnets that routers join to it: where its floating IPs can be."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for router in listed(session, ctx, "router"):
+        found[router["external_network_id"]] |= {leg["subnet_id"] for leg in router["legs"]}
+    return found
 
 
 def put_address(session: Any, ctx: Any, id: str, value: str) -> object:
@@ -154,5 +171,5 @@ def floating(ports_of: Callable[[Any, Any, Row], list[Row]]) -> Verb:
         ),
         disabled_reason=needs_role("floating_ip:set"),
         run=put_address,
-        done="floating IPs changed of",
+        done="floating IP changed on",
     )
