@@ -16,8 +16,10 @@ def _name(what: str, size: tuple[int, int]) -> str:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    "kind", ["instance", "image", "flavor", "keypair", "network", "host", "project", "operation", "event", "finding"]
-)
+    "kind",
+    ["instance", "image", "flavor", "keypair", "network", "subnet", "port", "router", "floating_ip", "security_group",
+     "security_group_rule", "host", "project", "operation", "event", "finding"],
+)  # fmt: skip
 async def test_lists(seeded: Cloud, size: tuple[int, int], kind: str) -> None:
     async with driven(seeded, size, Locator(kind=kind)) as app:
         same_as_golden(app.text, _name(f"list-{kind}", size))
@@ -38,6 +40,40 @@ async def test_details(seeded: Cloud, size: tuple[int, int], kind: str, filter: 
         if kind == "instance" and not tab:
             await app.until("No console")
         same_as_golden(app.text, _name(f"detail-{kind}-{filter}-{tab}", size))
+
+
+@pytest.mark.parametrize(
+    ("kind", "filter", "tab"),
+    [("network", "app", 3), ("subnet", "app", 0), ("port", "web-00", 0), ("port", "web-00", 2), ("router", "gate", 0),
+     ("router", "gate", 2), ("floating_ip", "203.0.113.5", 0), ("security_group", "web", 0),
+     ("security_group", "web", 2), ("security_group_rule", "443", 0)],
+)  # fmt: skip
+async def test_details_of_the_network(seeded: Cloud, kind: str, filter: str, tab: int) -> None:
+    async with driven(seeded, SMALL, Locator(kind=kind, filter=filter)) as app:
+        await app.press("d")
+        if tab:
+            await app.press(str(tab + 1))
+        await app.until(lambda: app.lines[3].strip() not in ("", "…"))
+        same_as_golden(app.text, _name(f"detail-{kind}-{filter}-{tab}", SMALL))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "key", "shown"),
+    [
+        ("pick", "floating_ip", "F", "of 16"),
+        ("join", "router", "A", "of network backup"),
+        ("allow", "security_group", "A", "same as"),
+        ("new-network", "network", "n", "same as"),
+        ("edit-port", "port", "e", "state"),
+        ("edit-router", "router", "e", "state"),
+        ("new-subnet", "subnet", "n", "advertised"),
+    ],
+)
+async def test_forms_of_the_network(seeded: Cloud, name: str, kind: str, key: str, shown: str) -> None:
+    async with driven(seeded, SMALL, Locator(kind=kind, filter="web-00" if kind == "port" else "")) as app:
+        await app.press(key)
+        await app.until(shown)
+        same_as_golden(app.text, _name(name, SMALL))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -64,7 +100,7 @@ async def test_in_front_of_the_list(seeded: Cloud, size: tuple[int, int], name: 
         same_as_golden(app.text, _name(name, size))
 
 
-@pytest.mark.parametrize("kind", ["instance", "image", "keypair", "network", "host", "operation"])
+@pytest.mark.parametrize("kind", ["instance", "image", "keypair", "network", "router", "floating_ip", "host", "operation"])
 async def test_empty_lists_name_the_next_act(empty: Cloud, kind: str) -> None:
     async with driven(empty, SMALL, Locator(kind=kind)) as app:
         await app.until("No ")

@@ -140,7 +140,10 @@ class GoingScreen(ActingScreen):
 
     def _draw_suggestions(self) -> None:
         cells: list[Cell] = []
-        for place, name in enumerate(self._suggested):
+        first = 0
+        while sum(len(name) + 3 for name in self._suggested[first : self._pick + 1]) > self.size.width:
+            first += 1  # what is highlighted is in sight
+        for place, name in enumerate(self._suggested[first:], first):
             cells += [(f" {name} ", "on" if place == self._pick else ""), (" ", "")]
         self.query_one(Bar).suggest(cells or [("no such list; Esc cancels", "warn")])
 

@@ -316,8 +316,8 @@ VIEW = View(
     ],
     empty=lambda session, ctx: [
         ("No routers yet.", "head"),
-        ("n makes one; A joins networks to it. A project's first launch makes one by itself", ""),
-        ("when there is a default external network: skydeck network auto.", ""),
+        ("n makes one; A joins networks to it.", ""),
+        ("A project's first launch makes one, where there is a default way out.", "dim"),
     ],
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), way_out(row, now), (_outside(row), "")],
     copies=("id", "name"),

@@ -142,8 +142,8 @@ VIEW = View(
     ],
     empty=lambda session, ctx: [
         ("No security groups yet.", "head"),
-        ("The first launch makes the default one: everything out, nothing in but from its own members.", ""),
-        ("n makes another.", ""),
+        ("n makes one. The first launch makes `default`: everything out,", ""),
+        ("in only from its own members.", ""),
     ],
     enter=lambda row: _rules_of(row),
     headline=lambda row, now: [(row["id"][:8], "dim"), (f"rules {row['rules']}", ""), (f"ports {row['ports']}", "")],
