@@ -22,7 +22,7 @@ from core.events import Event
 from core.hosts.hosts import Host
 from core.images.images import Image
 from core.network import floating_ips, networks, ports, routers, security_groups, subnets
-from core.network.fabric import NetworkingPending
+from core.network.fabric import HostNetworking, NetworkingPending
 from core.network.tables import FloatingIP, Network, Port, Router
 from core.operations.operations import Operation
 from core.sql import select
@@ -138,7 +138,11 @@ def populate(store: Store, ctx: Context, *, instances: int = 24, socket: str = "
     With `socket` the hosts are local ones at that path: an engine that meets this cloud then sends nothing anywhere.
     """
     with store.write() as session:
-        hosts = [host(session, "kvm01"), host(session, "kvm02"), host(session, "kvm03", state="down")]
+        hosts = [
+            host(session, "kvm01", physnets={"physnet1": "eth1"}),
+            host(session, "kvm02", physnets={"physnet1": "eth1"}),
+            host(session, "kvm03", state="down"),
+        ]
         if socket:
             for one in hosts:
                 one.address, one.socket = "", socket
@@ -263,6 +267,8 @@ def _settled(session: Session) -> None:
     """All hosts have confirmed, but for the second floating IP."""
     session.flush()
     session.execute(delete(NetworkingPending))
+    session.execute(update(HostNetworking).values(applied=HostNetworking.generation, changed_at=ago(40)))
+    session.expire_all()
     for table in (Port, Router, FloatingIP):
         session.execute(update(table).values(status="ACTIVE"))
     session.execute(update(FloatingIP).where(col(FloatingIP.port_id).is_(None)).values(status="DOWN"))
@@ -271,7 +277,9 @@ def _settled(session: Session) -> None:
         last = floats[-1]
         last.status = "DOWN"
         kvm02 = session.execute(select(Host.id).where(col(Host.name) == "kvm02")).scalar_one()
-        session.add(NetworkingPending(object_id=last.id, host_id=kvm02, generation=1_000_000))
+        late = session.get_one(HostNetworking, kvm02)
+        late.applied = late.generation - 1
+        session.add(NetworkingPending(object_id=last.id, host_id=kvm02, generation=late.generation))
     session.flush()
 
 

@@ -46,7 +46,7 @@ async def test_details(seeded: Cloud, size: tuple[int, int], kind: str, filter: 
     ("kind", "filter", "tab"),
     [("network", "app", 3), ("subnet", "app", 0), ("port", "web-00", 0), ("port", "web-00", 2), ("router", "gate", 0),
      ("router", "gate", 2), ("floating_ip", "203.0.113.5", 0), ("security_group", "web", 0),
-     ("security_group", "web", 2), ("security_group_rule", "443", 0)],
+     ("security_group", "web", 2), ("security_group_rule", "443", 0), ("host", "kvm02", 1)],
 )  # fmt: skip
 async def test_details_of_the_network(seeded: Cloud, kind: str, filter: str, tab: int) -> None:
     async with driven(seeded, SMALL, Locator(kind=kind, filter=filter)) as app:
@@ -100,7 +100,9 @@ async def test_in_front_of_the_list(seeded: Cloud, size: tuple[int, int], name: 
         same_as_golden(app.text, _name(name, size))
 
 
-@pytest.mark.parametrize("kind", ["instance", "image", "keypair", "network", "router", "floating_ip", "host", "operation"])
+@pytest.mark.parametrize(
+    "kind", ["instance", "image", "keypair", "network", "router", "floating_ip", "host", "operation"]
+)
 async def test_empty_lists_name_the_next_act(empty: Cloud, kind: str) -> None:
     async with driven(empty, SMALL, Locator(kind=kind)) as app:
         await app.until("No ")

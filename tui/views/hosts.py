@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from typing import Any
 
 from tui.locator import ALL, Locator
+from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
 from tui.views.cells import aged, compact, facts, plain
 from tui.views.policy import needs_role
+from tui.views.wires import listed, table
 
 ADD = (
     "a host is added by a command, which checks and prepares it",
@@ -74,6 +78,41 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     return [*lines, [("", "")], *facts(sorted((row["versions"] or {}).items()), columns=2)]
 
 
+def networking(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    """How far it has been told of its networking, what is wrong there, and what it carries."""
+    from core.hosts import hosts
+    from core.network import fabric
+
+    host = hosts.find(session, ctx, row["id"])
+    told = session.get(fabric.HostNetworking, host.id)
+    lines: Lines = []
+    if told is None:
+        lines.append([("- it carries no network yet", "dim")])
+    elif told.error:
+        lines += [[("! ", "bad"), (told.error["title"], "bad")], [(f"  {told.error.get('hint', '')}", "")]]
+    elif told.applied < told.generation:
+        since = duration(now - told.changed_at)
+        lines.append([("~ ", "busy"), (f"it was told {told.generation} and has {told.applied}, since {since}", "busy")])
+    else:
+        lines.append([("+ ", "ok"), (f"it has what it was told: {told.applied}", "")])
+    shown = listed(session, ctx, "finding", where={"host": row["name"]})
+    for finding in shown:
+        if finding["kind"].startswith("network") or finding["kind"] == "host_check":
+            lines += [[("! ", "warn"), (finding["title"], "warn")], [(f"  {finding['act']}", "")]]
+    ways = ", ".join(f"{name} by {interface}" for name, interface in host.physnets.items())
+    lines += [[("", "")], *facts([("tunnels", fabric.vtep(host)), ("physical", ways or "no network leads out here")])]
+    everywhere = dataclasses.replace(ctx, all_projects=ctx.is_admin)
+    plugged = Counter(port["network"] for port in listed(session, everywhere, "port", where={"host": row["name"]}))
+    rows = [[name, str(count)] for name, count in sorted(plugged.items())]
+    return [*lines, [("", "")], *table([("NETWORK", 24), ("PORTS HERE", 10)], rows, none="nothing is plugged in here")]
+
+
+def _repair(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.hosts import findings
+
+    return findings.repair_networking(session, ctx, id)
+
+
 def preview(row: Row, now: int) -> Lines:
     machine = f"{row['address'] or 'this machine'}   {row['arch']} {row['cpu_model']}"
     return [
@@ -114,13 +153,22 @@ VIEW = View(
             run=_toggle,
             done="changed",
         ),
+        Verb(
+            name="repair",
+            key="r",
+            label="repair",
+            help="Have all of its networking looked at, and mended",
+            disabled_reason=needs_role("network:repair"),
+            run=_repair,
+            done="mending networking of",
+        ),
         NEW,
         EVENTS,
         YAML,
         COPY,
     ),
     cannot_new=ADD,
-    tabs=(Tab(title="Overview", read=overview),),
+    tabs=(Tab(title="Overview", read=overview), Tab(title="Networking", read=networking)),
     preview=preview,
     empty=lambda session, ctx: [
         ("No hosts yet.", "head"),
