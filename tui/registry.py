@@ -47,7 +47,7 @@ VIEWS: dict[str, View] = {
 FIRST = "instance"
 """What the app begins with."""
 
-COMMANDS = ("quit", "q", "help", "messages")
+COMMANDS = ("quit", "q", "help", "messages", "topology")
 """Words for `:` that are no list."""
 
 _WORDS: dict[str, str] = {
