@@ -31,7 +31,7 @@ from core.images import images
 from core.images.stores import ImageStore
 from core.network import ports, security_groups
 from core.network.fabric import HostNetworking
-from core.network.tables import DHCP, HOST_GATEWAY, FixedIP, Port
+from core.network.tables import DHCP, HOST_GATEWAY, FixedIP, Network, Port
 from core.operations import operations
 from core.operations.operations import OPEN, Operation, State
 from core.sql import select
@@ -285,6 +285,17 @@ class Cloud:
         with self.store.read() as session:
             query = select(FixedIP.ip).where(col(FixedIP.port_id) == col(Port.id), *where).limit(1)
             return session.execute(query).scalar_one()
+
+    def networks(self) -> list[Network]:
+        with self.store.read() as session:
+            return list(session.execute(select(Network)).scalars())
+
+    def network_id(self, name: str) -> str:
+        return next(row.id for row in self.networks() if row.name == name)
+
+    def addresses(self, port_id: str) -> list[str]:
+        with self.store.read() as session:
+            return ports.addresses(session, port_id)
 
     def until_wired(self, port_id: str) -> None:
         """Wait until every host that carries the port's network has confirmed it."""

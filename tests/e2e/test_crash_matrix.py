@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from core.compute.instances import verbs
+from core.compute.instances import interfaces, verbs
+from core.compute.instances.nics import Nic
 from core.hosts import findings, hosts
 from core.network import auto, fabric, networks, ports, routers, subnets
 from core.network.fabric import HostNetworking
@@ -60,6 +61,8 @@ OF_HOST_STEP = {
     "instance.pause": "instance.pause",
     "instance.suspend": "instance.suspend",
     "instance.stop": "instance.stop",
+    "instance.attach_nics": "instance.attach_interface",
+    "instance.detach_nics": "instance.detach_interface",
     "networking.shaping": "port.limits",
     "networking.shaping_remove": "instance.delete",
     "networking.metadata_remove": "instance.delete",
@@ -341,6 +344,39 @@ def _absent(cloud: Cloud) -> Scenario:
     return lambda: asyncio.run(ask()), end
 
 
+def _attach(cloud: Cloud) -> Scenario:
+    """A second card for a running guest."""
+    _with_guest(cloud, "ACTIVE")
+    if not cloud.boots(GUEST):
+        cloud.booted(GUEST)
+    if len(cloud.ports(GUEST)) > 1:
+        cloud.succeeded(_pull(cloud).id)
+
+    def end() -> None:
+        _is(cloud, "ACTIVE")
+        assert len(cloud.ports(GUEST)) == 2
+
+    return lambda: cloud.ask(interfaces.attach, GUEST, Nic(network=MAZE)), end
+
+
+def _pull(cloud: Cloud) -> Operation:
+    return cloud.ask(interfaces.detach, GUEST, cloud.ports(GUEST)[-1].id)
+
+
+def _detach(cloud: Cloud) -> Scenario:
+    _with_guest(cloud, "ACTIVE")
+    if not cloud.boots(GUEST):
+        cloud.booted(GUEST)
+    if len(cloud.ports(GUEST)) == 1:
+        cloud.succeeded(cloud.ask(interfaces.attach, GUEST, Nic(network=MAZE)).id)
+
+    def end() -> None:
+        _is(cloud, "ACTIVE")
+        assert len(cloud.ports(GUEST)) == 1
+
+    return lambda: _pull(cloud), end
+
+
 def _update(cloud: Cloud) -> Scenario:
     """A guest's metadata changes while it runs."""
     _with_guest(cloud, "ACTIVE")
@@ -389,6 +425,8 @@ SCENARIOS: dict[str, Callable[[Cloud], Scenario]] = {
     "guest.reap": _reap,
     "host.repair_networking": _repair,
     "instance.update": _update,
+    "instance.attach_interface": _attach,
+    "instance.detach_interface": _detach,
     "port.limits": _limits,
     "networking.absent": _absent,
     "act.power_off_found": _act("power_off_found", "SHUTOFF"),

@@ -9,9 +9,9 @@ from core.compute.instances import guards, nics, verbs
 from core.compute.instances.nics import Nic
 from core.compute.instances.table import Instance
 from core.context import Context
-from core.errors import NotFound
+from core.errors import Conflict, Invalid, NotFound, Refused
 from core.identity import quotas
-from core.network import networks, ports, security_groups
+from core.network import floating_ips, networks, ports, security_groups
 from core.network.tables import Port
 from core.operations import operations
 from core.operations.operations import Operation
@@ -63,6 +63,42 @@ def add_group(session: Session, ctx: Context, id_or_name: str, group: str) -> No
 def remove_group(session: Session, ctx: Context, id_or_name: str, group: str) -> None:
     """None of a server's ports is in this security group any more. Raises NotFound when none was."""
     _regroup(session, ctx, id_or_name, group, add=False)
+
+
+def add_floating_ip(
+    session: Session, ctx: Context, id_or_name: str, address: str, *, fixed_ip: str | None = None
+) -> None:
+    """Put a floating IP on the server's interface that a router leads to its network from: the first that can have it.
+
+    Raises Conflict, with the last interface's reason, when none can.
+    """
+    instance = verbs.find(session, ctx, id_or_name, rule="instance:set")
+    mine = [
+        port
+        for port in ports.of_device(session, instance.id)
+        if fixed_ip is None or fixed_ip in ports.addresses(session, port.id)
+    ]
+    if not mine:
+        raise NotFound(f"{instance.name} has no interface {'with ' + fixed_ip if fixed_ip else ''}".rstrip())
+    refused: Refused | None = None
+    for port in mine:
+        try:
+            floating_ips.associate(session, ctx, address, port.id, fixed_ip=fixed_ip)
+        except (Conflict, Invalid, NotFound) as bad:
+            refused = bad
+        else:
+            return
+    assert refused is not None  # there was an interface, and it did not succeed
+    raise refused
+
+
+def remove_floating_ip(session: Session, ctx: Context, id_or_name: str, address: str) -> None:
+    """Take a floating IP off the server. Raises NotFound when it is not on it."""
+    instance = verbs.find(session, ctx, id_or_name, rule="instance:set")
+    found = floating_ips.find(session, ctx, address)
+    if found.port_id not in {port.id for port in ports.of_device(session, instance.id)}:
+        raise NotFound(f"{instance.name} does not have {address}", hint="skydeck server show lists what it has.")
+    floating_ips.disassociate(session, ctx, found.id)
 
 
 def _regroup(session: Session, ctx: Context, id_or_name: str, group: str, *, add: bool) -> None:

@@ -64,6 +64,8 @@ TABLE = {
     "start": (["stopped"], [None], True, True, "powering-on", "member"),
     "stop": (["active", "error"], [None], True, True, "powering-off", "member"),
     "reboot_soft": (["active"], [None], True, True, "rebooting", "member"),
+    "attach_interface": (["active", "paused", "stopped"], [None], True, True, None, "member"),
+    "detach_interface": (["active", "paused", "stopped"], [None], True, True, None, "member"),
     "reboot_hard": (
         ["active", "stopped", "paused", "suspended", "error"],
         [None, *HARD],

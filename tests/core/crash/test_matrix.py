@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from core.compute.instances import interfaces, verbs
+from core.compute.instances.nics import Nic
 from core.hosts import findings
+from core.network import networks, ports, subnets
+from core.network.tables import Network
 from core.operations import operations
 from core.operations.engine import labels as engine_labels
 from core.operations.kinds import KINDS
 from core.operations.operations import Operation
+from core.sql import select
 from hostd.crash import labels as host_labels
 from hostd.memory import MemoryGuests, MemoryNetworking
 from tests.core.crash.cloudlet import Cloudlet
@@ -25,7 +30,8 @@ ENDS = {
     "instance.create": "ACTIVE", "instance.start": "ACTIVE", "instance.stop": "SHUTOFF", "instance.pause": "PAUSED",
     "instance.unpause": "ACTIVE", "instance.suspend": "SUSPENDED", "instance.resume": "ACTIVE",
     "instance.reboot_soft": "ACTIVE", "instance.reboot_hard": "ACTIVE", "instance.delete": "DELETED",
-    "guest.reap": "DELETED", "host.repair_networking": "ACTIVE",
+    "guest.reap": "DELETED", "host.repair_networking": "ACTIVE", "instance.update": "ACTIVE",
+    "instance.attach_interface": "ACTIVE", "instance.detach_interface": "ACTIVE",
 }  # fmt: skip
 
 
@@ -59,6 +65,10 @@ def prepare(cloudlet: Cloudlet, kind: str) -> None:
     assert cloudlet.ended(cloudlet.create()).state == "succeeded"
     if verb := START_FROM.get(kind):
         assert cloudlet.ended(cloudlet.world.power(verb)).state == "succeeded"
+    if kind.endswith("_interface"):
+        second_network(cloudlet)
+    if kind == "instance.detach_interface":
+        assert cloudlet.ended(ask(cloudlet, "instance.attach_interface")).state == "succeeded"
     if kind == "guest.reap":
         instance = cloudlet.world.last_instance()
         assert cloudlet.ended(cloudlet.world.delete()).state == "succeeded"
@@ -66,6 +76,23 @@ def prepare(cloudlet: Cloudlet, kind: str) -> None:
         (cloudlet.guests / instance.id).write_text(json.dumps(record))
         cloudlet.restart("hostd")  # the engine looks at a host that is back
         cloudlet.found(instance.id)
+
+
+def second_network(cloudlet: Cloudlet) -> None:
+    world = cloudlet.world
+    with world.store.write() as session:
+        if not any(network.name == "second" for network in session.execute(select(Network)).scalars()):
+            made = networks.create(session, world.admin, world.config, name="second")
+            subnets.create(
+                session, world.admin, name="second", network=made.id, project_id=made.project_id, cidr="10.77.0.0/24"
+            )
+
+
+def on_second(cloudlet: Cloudlet) -> list[str]:
+    """The addresses of the instance's ports on the second network."""
+    with cloudlet.store.read() as session:
+        mine = ports.of_device(session, cloudlet.world.last_instance().id)
+        return [ip for port in mine for ip in ports.addresses(session, port.id) if ip.startswith("10.77.")]
 
 
 def ask(cloudlet: Cloudlet, kind: str) -> Operation:
@@ -81,6 +108,17 @@ def ask(cloudlet: Cloudlet, kind: str) -> Operation:
     if kind == "host.repair_networking":
         with world.store.write() as session:
             return findings.repair_networking(session, world.admin, cloudlet.host_id)
+    if kind == "instance.update":
+        with world.store.write() as session:
+            verbs.set_properties(session, world.admin, "web", {"role": "db"})
+        return world.operations()[-1]
+    if kind == "instance.attach_interface":
+        with world.store.write() as session:
+            return interfaces.attach(session, world.admin, "web", Nic(network="second"))
+    if kind == "instance.detach_interface":
+        (address,) = on_second(cloudlet)
+        with world.store.write() as session:
+            return interfaces.detach(session, world.admin, "web", address)
     return world.power(kind.removeprefix("instance."))
 
 
@@ -101,6 +139,7 @@ def survive(cloudlet: Cloudlet, kind: str, *, what: str, label: str) -> None:
     ended = cloudlet.ended(operation)
     assert (ended.state, ended.error) == ("succeeded", None)
     assert cloudlet.world.last_instance().status == ENDS[kind]
+    assert len(on_second(cloudlet)) == (kind == "instance.attach_interface")
     cloudlet.check()
     clean_up(cloudlet)
     cloudlet.used = False
@@ -168,8 +207,9 @@ UNDONE = [(name, step.name) for name, kind in KINDS.items() for step in kind.ste
 
 @pytest.mark.parametrize(("kind", "step"), UNDONE)
 def test_the_engine_dies_undoing(cloudlet: Cloudlet, kind: str, step: str) -> None:
-    """A create cancelled while nobody worked on it, and then killed again while it is taken back."""
+    """Cancelled while nobody worked on it, and then killed again while it is taken back."""
     cloudlet.used = True
+    prepare(cloudlet, kind)
     last = KINDS[kind].steps[-1].name
     cloudlet.arm("serve", f"{kind}.{last}:after")
     operation = ask(cloudlet, kind)
@@ -182,7 +222,11 @@ def test_the_engine_dies_undoing(cloudlet: Cloudlet, kind: str, step: str) -> No
     cloudlet.restart("serve")
     assert cloudlet.ended(operation).state == "cancelled"
     instance = cloudlet.world.last_instance()
-    assert (instance.status, instance.host_id) == ("ERROR", None)
+    if kind == "instance.create":
+        assert (instance.status, instance.host_id) == ("ERROR", None)
+    else:
+        assert instance.status == "ACTIVE"
+        assert on_second(cloudlet) == [], "what was plugged in is out again; what was given back stays so"
     cloudlet.check()
     clean_up(cloudlet)
     cloudlet.used = False

@@ -12,7 +12,7 @@ from hostd.compute.domain import Domain
 from hostd.compute.domain_xml import PREFIX, Hardware, Places, digest_of, render
 from hostd.compute.plan import STEPS, TOWARDS, GuestSeen, plan
 from hostd.drivers import Step
-from hostd.spec import Accel, HostError, InstanceSpec, PowerState, Want
+from hostd.spec import Accel, HostError, InstanceSpec, Nic, PowerState, Want
 from hostd.storage import config_drive
 from hostd.storage.instances import CONFIG, EPHEMERAL, ROOT, SEED
 from tests.hostd.specs import UUID, image, instance, metadata
@@ -107,7 +107,7 @@ def test_present_never_touches_the_power(power: PowerState) -> None:
 
 def test_every_step_is_planned_by_something_and_in_order() -> None:
     planned = {name for steps in TOWARDS.values() for name in steps}
-    planned |= {"cut", "undefine", "erase", "disks", "config_drive", "define"}
+    planned |= {"cut", "undefine", "erase", "disks", "config_drive", "define", "detach_nics", "attach_nics"}
     assert planned == set(STEPS)
     for steps in TOWARDS.values():
         assert list(steps) == sorted(steps, key=STEPS.index)
@@ -115,6 +115,21 @@ def test_every_step_is_planned_by_something_and_in_order() -> None:
 
 def test_a_changed_definition_is_replaced_and_the_guest_runs_on() -> None:
     assert names(plan(instance(ram_mb=256), there(instance(), ON))) == ("define",)
+
+
+def test_interfaces_of_a_running_guest_follow_its_spec() -> None:
+    nic = Nic(port_id=UUID, network_id=UUID, mac="fa:16:3e:00:00:01", mtu=1450, ips=("10.0.0.3",))
+    one = instance(nics=(nic,))
+    own = frozenset((nic.mac,))
+    assert plan(one, there(one, ON, macs=own)) == ()
+    lacking = there(one, ON, macs=frozenset())
+    assert plan(one, lacking) == (Step("attach_nics", {"macs": sorted(own)}),)
+    extra = there(one, ON, macs=own | {"fa:16:3e:99:99:99"})
+    assert plan(one, extra) == (Step("detach_nics", {"macs": ["fa:16:3e:99:99:99"]}),)
+    assert names(plan(instance(want=Want.STOPPED), there(instance(want=Want.STOPPED), ON, macs=frozenset()))) == (
+        "stop",
+    )
+    assert plan(instance(want=Want.STOPPED), there(instance(want=Want.STOPPED), OFF, macs=None)) == ()
 
 
 def test_the_machine_type_of_the_first_define_is_kept() -> None:

@@ -61,7 +61,8 @@ def made(document: Document) -> Mapping[str, Link]:
             master=10, alternatives=frozenset((one.tunnel.alternative,)), **ours,
         ),
         link(
-            one.leg.name, 12, kind="veth", master=10, alternatives=frozenset((one.leg.alternative, one.leg.mark)), **ours
+            one.leg.name, 12, kind="veth", master=10,
+            alternatives=frozenset((one.leg.alternative, one.leg.mark)), **ours,
         ),
     )  # fmt: skip
     return {one.name: one for one in found}

@@ -23,6 +23,14 @@ from tui.cli.root import app
 
 GRAMMAR = """
 server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh
+server add network|port
+server add fixed ip
+server add floating ip
+server add security group
+server remove network|port
+server remove fixed ip
+server remove floating ip
+server remove security group
 server event list
 console attach
 console log show

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,10 +31,32 @@ def create(
         list[str] | None,
         typer.Option(
             "--network",
-            "--nic",
             metavar="NETWORK",
             help="A NIC on this network; may be repeated. `auto`: the project's own; `none`: no NIC.",
             autocompletion=names_of("network"),
+        ),
+    ] = None,
+    nic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--nic",
+            metavar="net-id=NETWORK[,v4-fixed-ip=IP]|port-id=PORT|auto|none",
+            help="An interface, whole; may be repeated.",
+        ),
+    ] = None,
+    port: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--port", metavar="PORT", help="A port of one's own; may be repeated.", autocompletion=names_of("port")
+        ),
+    ] = None,
+    security_group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--security-group",
+            metavar="GROUP",
+            help="Of the ports that are made; may be repeated.",
+            autocompletion=names_of("security_group"),
         ),
     ] = None,
     no_network: Annotated[bool, typer.Option("--no-network", help="No NIC at all.")] = False,
@@ -74,7 +96,9 @@ def create(
         name=name,
         flavor=flavor,
         image=image,
-        networks=_networks(network, no_network=no_network),
+        networks=_networks([*(network or ()), *(text for text in nic or () if "=" not in text)], no_network=no_network),
+        nics=_nics(nic, port),
+        security_groups=tuple(security_group or ()),
         fixed_ip=fixed_ip,
         key_name=key_name,
         user_data=contents(user_data, "user data file") if user_data else None,
@@ -95,6 +119,23 @@ def create(
     rows = _rows([instance.id for instance in made.instances])
     # What became of it is worth seeing even when it failed.
     return Outcome(rows if len(rows) > 1 else rows[0], status)
+
+
+def _nics(nics: list[str] | None, ports: list[str] | None) -> tuple[Any, ...]:
+    """`--nic key=value,…` and `--port`, in their order."""
+    from core.compute.instances.nics import Nic
+
+    found = []
+    for text in nics or ():
+        if "=" not in text:
+            continue  # a network's name, auto or none
+        given = pairs(text.split(","), "nic")
+        fixed = given.pop("v4-fixed-ip", None) or given.pop("v6-fixed-ip", None)
+        network, port = given.pop("net-id", None), given.pop("port-id", None)
+        if given:
+            raise Invalid(f"unknown in --nic: {', '.join(given)}", hint="net-id, v4-fixed-ip, v6-fixed-ip, port-id.")
+        found.append(Nic(network=network, port=port, fixed_ip=fixed))
+    return (*found, *(Nic(port=port) for port in ports or ()))
 
 
 def _networks(names: list[str] | None, *, no_network: bool) -> tuple[str, ...]:
