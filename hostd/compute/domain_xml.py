@@ -300,11 +300,13 @@ def interface(nic: Nic) -> str:
     return ET.tostring(_interface(ET.Element("devices"), nic), encoding="unicode")
 
 
-def unplugged(mac: str) -> str:
-    """An interface as it is named to be pulled out: by its MAC alone."""
-    element = ET.Element("interface", {"type": "bridge"})
-    _add(element, "mac", {"address": mac})
-    return ET.tostring(element, encoding="unicode")
+def plugged(xml: str, mac: str) -> str | None:
+    """The interface with this MAC, out of a running domain's XML: how it is named to be pulled out. None: not there."""
+    for element in ET.fromstring(xml).iterfind("devices/interface"):
+        address = element.find("mac")
+        if address is not None and address.get("address", "").lower() == mac:
+            return ET.tostring(element, encoding="unicode")
+    return None
 
 
 def macs(xml: str) -> frozenset[str]:

@@ -204,23 +204,24 @@ class GuestDriver:
 
     def _detach_nics(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         for mac in step.args["macs"]:
-            for _ in range(DETACH_TRIES):
-                if mac not in self._macs(spec.uuid):
-                    break
-                try:
-                    self._libvirt.detach(spec.uuid, domain_xml.unplugged(mac))
-                except HostError as bad:
-                    # It was asked already, before a crash of ours or a moment ago, and has not let go yet.
-                    if bad.code not in (ErrorCode.LIBVIRT, ErrorCode.BAD_STATE):
-                        raise
-                if self._libvirt.wait(lambda: mac not in self._macs(spec.uuid), timeout=DETACH_PATIENCE):  # noqa: B023
-                    break
-            else:
+            if not any(self._let_go(spec.uuid, mac) for _ in range(DETACH_TRIES)):
                 raise HostError(
                     ErrorCode.BAD_STATE,
                     f"the guest does not let go of its interface {mac}",
                     hint="It must have booted, with PCI hot-plug. Stop it, and detach again: it starts without.",
                 )
+
+    def _let_go(self, uuid: str, mac: str) -> bool:
+        """Ask the guest for an interface; whether it gave it within its time."""
+        device = domain_xml.plugged(self._libvirt.live_xml(uuid), mac)
+        if device is None:
+            return True
+        try:
+            self._libvirt.detach(uuid, device)
+        except HostError as bad:
+            if "unplug" not in bad.error.message:  # it was asked already, and has not let go yet
+                raise
+        return self._libvirt.wait(lambda: mac not in self._macs(uuid), timeout=DETACH_PATIENCE)
 
     def _macs(self, uuid: str) -> frozenset[str]:
         """Of the interfaces the guest has now; none when it is off."""

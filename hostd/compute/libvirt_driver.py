@@ -293,6 +293,10 @@ class Libvirt:
         """The persistent definition."""
         return self._of(uuid, lambda domain: str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
 
+    def live_xml(self, uuid: str) -> str:
+        """The running guest as it is now, whatever its definition says."""
+        return self._of(uuid, lambda domain: str(domain.XMLDesc(0)))
+
     def machine_capabilities(self, *, machine: str, kvm: bool) -> str:
         """libvirt's XML about an unversioned machine type; its <machine> is the canonical name."""
         with self._talking() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from tests.e2e.conftest import EAST
 pytestmark = pytest.mark.e2e
 
 SECOND = "second"
+QUESTIONS = itertools.count(100)
 
 
 @pytest.fixture
@@ -29,8 +31,10 @@ def second(cloud: Cloud) -> None:
 
 def cards(cloud: Cloud, name: str) -> int:
     """How many network cards the guest's own kernel has."""
-    heard = cloud.type(name, "echo cards=$(grep -c eth /proc/net/dev)-$((40+2))\n", "-42")
-    found = re.search(r"cards=(\d+)-42", heard)
+    # What the console said before is heard again: the number tells this question from the last.
+    asked = next(QUESTIONS)
+    heard = cloud.type(name, f"echo cards=$(grep -c eth /proc/net/dev)-$(({asked}+0))\n", f"-{asked}\r")
+    found = re.search(rf"cards=(\d+)-{asked}\r", heard)
     assert found, heard
     return int(found[1])
 
