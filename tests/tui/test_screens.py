@@ -28,8 +28,9 @@ async def test_lists(seeded: Cloud, size: tuple[int, int], kind: str) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     ("kind", "filter", "tab"),
-    [("instance", "web-00", 0), ("instance", "lb-03", 0), ("instance", "web-00", 3), ("operation", "lb-03", 0),
-     ("host", "kvm03", 0), ("network", "app", 0), ("project", "demo", 0), ("image", "debian", 0)],
+    [("instance", "web-00", 0), ("instance", "lb-03", 0), ("instance", "web-00", 2), ("instance", "web-00", 4),
+     ("operation", "lb-03", 0), ("host", "kvm03", 0), ("network", "app", 0), ("project", "demo", 0),
+     ("image", "debian", 0)],
 )  # fmt: skip
 async def test_details(seeded: Cloud, size: tuple[int, int], kind: str, filter: str, tab: int) -> None:
     async with driven(seeded, size, Locator(kind=kind, filter=filter)) as app:

@@ -61,6 +61,11 @@ class FormScreen(Screen[None]):
                 *(("Ctrl+S", "key"), (f" {self._form.title.lower()}  ", "")),
                 *(("↑ ↓", "key"), (" fields  ", "")),
                 *(("← →", "key"), (" choose  ", "")),
+                *(
+                    (("Space", "key"), (" take or leave  ", ""))
+                    if any(one.several for one in self._form.fields)
+                    else ()
+                ),
                 *(("Esc", "key"), (" cancel", "")),
             ]
         )

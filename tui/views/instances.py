@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from tui.text import duration
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Choice, Confirm, Needs, Reason, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, TRACE, YAML, Choice, Confirm, Needs, Reason, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
+from tui.views import interfaces
 from tui.views.cells import aged, compact, facts, mebibytes, plain, short
 from tui.views.funnel import fault
 from tui.views.launch import FORM
@@ -213,6 +214,9 @@ VERBS = (
         run=_toggle_lock,
         done="lock changed:",
     ),
+    interfaces.FLOATING,
+    interfaces.attaching(guarded("attach_interface", "detach_interface")),
+    TRACE,
     EVENTS,
     YAML,
     COPY,
@@ -263,12 +267,7 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     ]
     lines = fault(session, ctx, shown["fault"], shown["id"])
     lines += facts(pairs, columns=2, label=9, width=28)
-    lines += [[("", "")], [(f"{'NETWORK':<16} {'MAC':<18} {'IP':<16} STATUS", "head")]]
-    for port in shown["ports"]:
-        text = f"{port['network'][:16]:<16} {port['mac']:<18} {', '.join(port['ips']):<16} "
-        lines.append([(text, ""), (port["status"], "ok" if port["status"] == "ACTIVE" else "dim")])
-    if not shown["ports"]:
-        lines.append([("no network", "dim")])
+    lines += [[("", "")], *interfaces.brief(session, ctx, row)]
     return lines + recent(session, ctx, row, now)
 
 
@@ -307,7 +306,7 @@ VIEW = View(
     ),
     verbs=VERBS,
     form=FORM,
-    tabs=(Tab(title="Overview", read=overview), Tab(title="Log")),
+    tabs=(Tab(title="Overview", read=overview), Tab(title="Log"), Tab(title="Network", read=interfaces.page)),
     preview=preview,
     headline=headline,
     empty=empty,

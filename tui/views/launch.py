@@ -11,12 +11,14 @@ from tui.locator import Locator
 from tui.verbs import Row
 from tui.view import Cell, Field, Form, Lines, Loaded
 from tui.views.cells import compact
+from tui.views.wires import listed, words
 
 FIELDS = (
     Field(name="name", label="name", hint="several become NAME-1, NAME-2, …"),
     Field(name="image", label="image", choices=True),
     Field(name="flavor", label="flavor", choices=True),
-    Field(name="network", label="network", choices=True),
+    Field(name="network", label="network", several=True),
+    Field(name="groups", label="groups", several=True),
     Field(name="key", label="key", choices=True),
     Field(name="count", label="count", hint="how many at once"),
     Field(name="user_data", label="user data", hint="a file, e.g. cloud-init.yaml"),
@@ -25,7 +27,12 @@ FIELDS = (
 
 NO_IMAGE = ("There is no image to boot.", "Bring one: skydeck image create --file FILE --disk-format qcow2 NAME")
 
-DEFAULT_NETWORK = "the project's own"
+OWN = "auto"
+"""Instead of a network: the project's own, made when it is needed for the first time."""
+NONE = "none"
+"""Instead of a network: no interface at all."""
+DEFAULT = "default"
+"""The network, and the group, that a project gets by itself."""
 
 
 def missing(session: Any, ctx: Any) -> tuple[str, str] | None:
@@ -48,32 +55,34 @@ def missing(session: Any, ctx: Any) -> tuple[str, str] | None:
 
 def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     """Choices, and the values of the newest instance of the project; the smallest flavor on a first launch."""
-    from core import listing as lists
     from core.identity import quotas
-    from core.lists import LISTINGS
 
     if absent := missing(session, ctx):
         return Loaded(values={}, problem=absent)
     own = dataclasses.replace(ctx, all_projects=False)
 
-    def listed(kind: str, **options: Any) -> list[Row]:
-        return lists.page(session, own, LISTINGS[kind], **options)
-
-    images = [row for row in listed("image", where={"status": "active"}) if row["disk_format"] not in ("aki", "ari")]
+    images = [
+        row
+        for row in listed(session, own, "image", where={"status": "active"})
+        if row["disk_format"] not in ("aki", "ari")
+    ]
     if not images:
         return Loaded(values={}, problem=NO_IMAGE)
-    flavors = listed("flavor")
-    networks = listed("network")
-    keys = listed("keypair")
-    last = next(iter(listed("instance", sort="-created_at", limit=1)), None)
+    flavors = listed(session, own, "flavor")
+    networks = [
+        network for network in listed(session, own, "network", where={"external": "false"}) if network["subnets"]
+    ]
+    groups = listed(session, own, "security_group")
+    keys = listed(session, own, "keypair")
+    last = next(iter(listed(session, own, "instance", sort="-created_at", limit=1)), None)
     choices: dict[str, list[tuple[str, str]]] = {
         "image": [(row["id"], _image(row)) for row in images],
         "flavor": [(row["name"], _flavor(row)) for row in flavors],
         "network": [
-            *([] if networks else [("", DEFAULT_NETWORK)]),
-            *((row["id"], f"{row['name']}  {row['cidr']}") for row in networks),
-            ("none", "none"),
+            *([] if any(row["project_id"] == own.project_id for row in networks) else [(OWN, "the project's own")]),
+            *((row["id"], row["name"] if len(networks) > 1 else f"{row['name']}  {row['cidr']}") for row in networks),
         ],
+        "groups": [(row["id"], row["name"]) for row in groups],
         "key": [*((row["name"], row["name"]) for row in keys), ("", "none")],
     }
     image = next((row for row in images if last and row["name"] == last["image"]), images[0])
@@ -81,7 +90,8 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         "name": _fresh_name(session, own, last["name"] if last else "web-0"),
         "image": image["id"],
         "flavor": _first_flavor(flavors, image, last),
-        "network": _last_network(session, own, last, networks),
+        "network": last_networks(own, last, networks),
+        "groups": last_groups(session, own, last, groups),
         "key": last["key_name"] or "" if last else choices["key"][0][0],
         "count": "1",
         "user_data": "",
@@ -95,8 +105,11 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         "flavors": {row["name"]: row for row in flavors},
         "images": {row["id"]: row["name"] for row in images},
         "networks": {row["id"]: row["name"] for row in networks},
+        "groups": {row["id"]: row["name"] for row in groups},
     }
-    return Loaded(values=values, choices=choices, facts=facts)
+    # With one group, or none made yet, every port gets the default one.
+    hidden = frozenset({"groups"}) if len(groups) < 2 else frozenset[str]()
+    return Loaded(values=values, choices=choices, hidden=hidden, facts=facts)
 
 
 def _first_flavor(flavors: list[Row], image: Row, last: Row | None) -> str:
@@ -119,10 +132,22 @@ def _flavor(row: Row) -> str:
     return f"{row['name']}  {row['vcpus']}v/{compact(row['ram_mb'] << 20)}/{row['disk_gb']}G"
 
 
-def _last_network(session: Any, ctx: Any, last: Row | None, networks: list[Row]) -> str:
-    names = [network for network, _ in last["addresses"]] if last else []
-    found = next((row["id"] for row in networks if row["name"] in names), None)
-    return found or (networks[0]["id"] if networks else "")
+def last_networks(ctx: Any, last: Row | None, networks: list[Row]) -> str:
+    """Ids, by comma: those of the last launch, else what a launch without any named would get."""
+    names = {network for network, _ in last["addresses"]} if last else set()
+    if found := [row["id"] for row in networks if row["name"] in names]:
+        return ",".join(found)
+    mine = [row for row in networks if row["project_id"] == ctx.project_id]
+    named = [row["id"] for row in mine if row["name"] == DEFAULT]
+    return str([*named, *(row["id"] for row in mine), OWN][0])
+
+
+def last_groups(session: Any, ctx: Any, last: Row | None, groups: list[Row]) -> str:
+    """Ids, by comma: what the last launch's ports are in, else the default one."""
+    ports = listed(session, ctx, "port", where={"device_id": last["id"]}) if last else []
+    ids = {id for port in ports for id in port["security_group_ids"]}
+    ids = ids or {row["id"] for row in groups if row["name"] == DEFAULT}
+    return ",".join(row["id"] for row in groups if row["id"] in ids)
 
 
 def _fresh_name(session: Any, ctx: Any, last: str) -> str:
@@ -147,6 +172,12 @@ def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     count = _count(values)
     if count is None:
         raise Invalid(f"{values['count']!r} is not a number of instances", hint="For example 1.")
+    networks = _networks(values)
+    if OWN in networks:
+        raise Invalid(
+            "the project's own network is made by a launch that asks for no other",
+            hint="Take the others out, or make it first: :networks, then n.",
+        )
     user_data = None
     if path := values["user_data"].strip():
         try:
@@ -161,7 +192,8 @@ def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
             name=values["name"].strip(),
             flavor=values["flavor"],
             image=values["image"],
-            networks=(values["network"],) if values["network"] else (),
+            networks=networks,
+            security_groups=words(values["groups"]),
             key_name=values["key"] or None,
             user_data=user_data,
             availability_zone=values["zone"].strip() or None,
@@ -171,6 +203,11 @@ def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     )
     names = [instance.name for instance in made.instances]
     return f"creating {names[0]}" if len(names) == 1 else f"creating {len(names)}: {names[0]} to {names[-1]}"
+
+
+def _networks(values: dict[str, str]) -> tuple[str, ...]:
+    """As CreateSpec takes them: nothing for the project's own, NONE for no interface."""
+    return () if values["network"] == OWN else words(values["network"]) or (NONE,)
 
 
 def _count(values: dict[str, str]) -> int | None:
@@ -197,16 +234,19 @@ def preview(loaded: Loaded, values: dict[str, str]) -> Lines:
 
 def command(loaded: Loaded, values: dict[str, str]) -> str:
     """The equivalent command line."""
-    words = ["skydeck", "server", "create", "--image", loaded.facts["images"].get(values["image"], values["image"])]
-    words += ["--flavor", values["flavor"]]
-    if values["network"]:
-        words += ["--network", loaded.facts["networks"].get(values["network"], values["network"])]
+    line = ["skydeck", "server", "create", "--image", loaded.facts["images"].get(values["image"], values["image"])]
+    line += ["--flavor", values["flavor"]]
+    for network in _networks(values):
+        line += ["--network", loaded.facts["networks"].get(network, network)]
+    chosen = [loaded.facts["groups"][group] for group in words(values["groups"])]
+    if chosen != [DEFAULT]:
+        line += [word for group in chosen for word in ("--security-group", group)]
     for option, field in (("--key-name", "key"), ("--user-data", "user_data"), ("--availability-zone", "zone")):
         if values[field]:
-            words += [option, values[field]]
+            line += [option, values[field]]
     if (count := _count(values) or 1) > 1:
-        words += ["--min", str(count), "--max", str(count)]
-    return shlex.join([*words, values["name"]])
+        line += ["--min", str(count), "--max", str(count)]
+    return shlex.join([*line, values["name"]])
 
 
 FORM = Form(
