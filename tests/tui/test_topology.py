@@ -132,3 +132,20 @@ async def test_leaves_open_what_they_are_about(seeded: Cloud) -> None:
         await app.press("escape", "colon")
         await app.until("Networks(admin)")
         assert app.app.browser.query_one("#prompt").has_focus
+
+
+async def test_a_filter_finds_what_is_folded_and_shows_what_it_hangs_on(seeded: Cloud) -> None:
+    async with driven(seeded, locator=Locator(kind="network")) as app:
+        await app.press("t")
+        await app.until("▸ backup")
+        await app.press("slash")
+        await app.type("203.0.113.4")
+        await app.until("web-00")
+        assert [line.split()[-1] for line in app.lines[3:7]] == ["router", "ACTIVE", "ports", "203.0.113.4"]
+        await app.press("enter", "G", "q")
+        await app.until("▸ backup")
+        await app.press("slash")
+        await app.type("nowhere")
+        await app.until("Nothing matches /nowhere")
+        await app.press("escape")
+        await app.until("▸ backup")

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.widgets import Input
 
 from tui import registry
 from tui.locator import Locator
 from tui.screens.acting import ActingScreen
 from tui.verbs import GENERAL, Row, Verb
-from tui.view import Cell
-from tui.views.topology import VIEW, object_of, opened_at_first, tree
-from tui.widgets.bar import Bar
+from tui.view import Cell, Lines
+from tui.views.topology import VIEW, matching, object_of, opened_at_first, tree
+from tui.widgets.bar import Bar, Prompt
 from tui.widgets.lines import Line
 from tui.widgets.pages import PAGE
 from tui.widgets.table import RowList
@@ -25,7 +26,10 @@ from tui.widgets.table import RowList
 if TYPE_CHECKING:
     from tui.app import Skydeck
 
-_HERE = ("command", "back", "help", "messages", "menu", "refresh", "operations", "wide", "all_projects")
+_HERE = ("command", "filter", "back", "help", "messages", "menu", "refresh", "operations", "wide", "all_projects")
+
+_HELP = {"wide": "All columns", "filter": "Filter as you type: words of names and addresses"}
+"""Where it does less than in a list."""
 
 
 class TreeList(RowList):
@@ -54,6 +58,7 @@ class TopologyScreen(ActingScreen):
         self._turned: set[str] = set()
         """Keys of what was folded or unfolded by hand."""
         self._lines: list[Row] = []
+        self._filter = self._filter_before = ""
         self._wake = asyncio.Event()
         self.bind_verbs()
 
@@ -98,21 +103,30 @@ class TopologyScreen(ActingScreen):
     async def _look(self) -> None:
         from core.errors import SkydeckError
 
-        ctx = self.app.seat.ctx
+        ctx, text = self.app.seat.ctx, self._filter
+
+        def read(session: Any) -> list[Row]:
+            if text:
+                return matching(tree(session, ctx, lambda key, kind: True), text)
+            return tree(session, ctx, self._is_open)
+
         try:
-            lines = await self.app.seat.read(lambda session: tree(session, ctx, self._is_open))
+            lines = await self.app.seat.read(read)
         except SkydeckError as bad:
             self.app.tell(bad.title, bad.hint, tone="bad")
             return
         except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
             self.app.tell(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.", tone="bad")
             return
-        if self.is_attached and self.query(TreeList):
+        if self.is_attached and self.query(TreeList) and text == self._filter:
             self._take(lines)
 
     def _take(self, lines: list[Row]) -> None:
         rows, self._lines = self.rows, lines
-        rows.say([[("No networks yet.", "head")], [(":networks, then n makes one.", "")]] if not lines else [])
+        nothing: Lines = [[("No networks yet.", "head")], [(":networks, then n makes one.", "")]]
+        if self._filter:
+            nothing = [[(f"Nothing matches /{self._filter}", "")], [("Esc clears the filter.", "dim")]]
+        rows.say([] if lines else nothing)
         stood = rows.cursor_id
         at = next((at for at, line in enumerate(lines) if line["key"] == stood), None)
         pages = {number: lines[number * PAGE : (number + 1) * PAGE] for number in range(-(-len(lines) // PAGE))}
@@ -131,9 +145,12 @@ class TopologyScreen(ActingScreen):
         for kind, what in (("external", "ways out"), ("router", "routers"), ("network", "networks")):
             number = len({line["id"] for line in self._lines if line["kind"] == kind})
             left.append((f"   {what} {number}", "" if number else "dim"))
+        if self._filter:
+            left.append((f"   /{self._filter}", "key"))
         self.query_one("#crumb", Line).show(left)
         self.rows.sync()
-        self.draw_keys()
+        if not self.query_one(Bar).typing:
+            self.draw_keys()
         row = self.under_cursor()
         self.query_one(Bar).status([(row["id"] if row else "", "dim")], [("q", "key"), (" back", "dim")])
 
@@ -148,9 +165,39 @@ class TopologyScreen(ActingScreen):
     def on_resize(self) -> None:
         self._draw()
 
+    # ------------------------------------------------------------------ filtering
+
+    def go_filter(self, row: Row | None) -> None:
+        self._filter_before = self._filter
+        bar = self.query_one(Bar)
+        bar.prompt("/", self._filter)
+        bar.suggest([("words of names and addresses, folded or not", "dim")])
+
+    @on(Input.Changed, "#prompt")
+    def _typed(self, event: Input.Changed) -> None:
+        self._narrow(event.value.strip())
+
+    @on(Prompt.Left)
+    def _left(self) -> None:
+        self._narrow(self._filter_before)
+        self._end_typing()
+
+    @on(Input.Submitted, "#prompt")
+    def _end_typing(self) -> None:
+        self.query_one(Bar).close_prompt()
+        self.set_focus(self.rows)
+        self._draw()
+
+    def _narrow(self, text: str) -> None:
+        self._filter = text
+        self._wake.set()
+
     # ------------------------------------------------------------------ folding
 
     def _turn(self, *keys: str) -> None:
+        if self._filter:
+            self.app.tell("what a filter finds is unfolded", "Esc clears the filter.", tone="warn")
+            return
         self._turned ^= set(keys)
         self._wake.set()
 
@@ -178,6 +225,7 @@ class TopologyScreen(ActingScreen):
     def general(self) -> Sequence[Verb]:
         kept = [verb for verb in GENERAL if verb.name in _HERE]
         back = next(verb for verb in kept if verb.name == "back")
+        kept = [dataclasses.replace(verb, help=_HELP.get(verb.name, verb.help)) for verb in kept]
         return (*kept, dataclasses.replace(back, name="escape", key="escape", shown_key="Esc"))
 
     def go_open(self, row: Row | None) -> None:
@@ -227,7 +275,10 @@ class TopologyScreen(ActingScreen):
             self.app.push_screen(DetailScreen(registry.VIEWS[kind], row, tab))
 
     def go_back(self, row: Row | None) -> None:
-        self.dismiss()
+        if self._filter:
+            self._narrow("")
+        else:
+            self.dismiss()
 
     def go_refresh(self, row: Row | None) -> None:
         self._wake.set()

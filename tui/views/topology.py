@@ -151,6 +151,18 @@ def _line(row: Row, kind: str, above: str, depth: int, *, address: str = "", sai
     }
 
 
+def matching(lines: list[Row], text: str) -> list[Row]:
+    """The lines that hold all these words, in the name or an address, and what they hang on."""
+    words = text.lower().split()
+    kept: set[str] = set()
+    for line in lines:
+        held = f"{line['name']} {line['address']} {line['floating']} {line['id']}".lower()
+        if all(word in held for word in words):
+            places = line["key"].split("/")
+            kept |= {"/".join(places[: at + 1]) for at in range(len(places))}
+    return [line for line in lines if line["key"] in kept]
+
+
 def _blocks(network: Row) -> str:
     """Its first block, and how many more there are."""
     first, *more = network["cidrs"] or ("no subnet",)
@@ -208,14 +220,14 @@ VIEW = View(
         Column(title="NOTE", width=15, grow=30, cell=note),
     ),
     verbs=(
-        dataclasses.replace(OPEN, help="Fold or unfold it; open what cannot be folded"),
+        dataclasses.replace(OPEN, help="Fold or unfold it, as ← → Space; open what cannot be folded"),
         dataclasses.replace(DESCRIBE, disabled_reason=_there),
         dataclasses.replace(TRACE, disabled_reason=_traceable, footer=True),
         *(
             Verb(name=verb, key=key, shown_key=shown, label=label, help=help, needs=Needs.NOTHING, action=verb)
             for verb, key, shown, label, help in (
-                ("unfold_all", "plus", "+", "unfold all", "Unfold everything"),
-                ("fold_all", "minus", "-", "fold all", "Fold everything"),
+                ("unfold_all", "plus", "+", "unfold", "Unfold everything"),
+                ("fold_all", "minus", "-", "fold", "Fold everything"),
             )
         ),
         dataclasses.replace(EVENTS, disabled_reason=_there),
