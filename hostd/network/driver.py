@@ -88,6 +88,10 @@ class NetworkingDriver:
             self._shaping,
         )
         self._taps = TapWatch(self._tap_appeared)
+        self._checked: Document | None = None
+        """The last document that was checked: one apply asks for it at every step."""
+        self._planned: dict[str, Step] = {}
+        """What was planned and nothing has been done since; empty once something has."""
         self._acting = threading.Lock()
         """Looks come while a document is applied, and taps while a look is taken."""
 
@@ -137,7 +141,9 @@ class NetworkingDriver:
         forget = (Step(FORGET),) if not document.present and seen.recorded is not None else ()
         unmet = self._links.unmet(document, seen.world.links)
         complain = (Step(UNMET, {"why": list(unmet)}),) if unmet else ()
-        return (*record, *makes, *takes, *forget, *complain)
+        planned = (*record, *makes, *takes, *forget, *complain)
+        self._planned = {step.name: step for step in planned}
+        return planned
 
     def execute(self, step: Step, spec: NetworkingSpec, context: StepContext) -> None:
         """Raises HostError(NETWORK) with the cause."""
@@ -158,13 +164,20 @@ class NetworkingDriver:
     def _again(self, step: Step, document: Document) -> None:
         """Do a step of a part, as the part sees it now: the steps before it may have changed what there is to do."""
         part = next(part for part in self._parts if step.name in (*part.steps, *part.removals))
+        planned, self._planned = self._planned, {}
+        if planned.get(step.name) is step:
+            part.execute(step, document)  # the first: it is as it was planned
+            return
         for now in part.plan(document, part.seen(document, _look(), deep=bool(step.args.get(DEEP)))):
             if now.name == step.name:
                 part.execute(now, document)
 
     def _document(self, spec: NetworkingSpec) -> Document:
+        if self._checked is not None and self._checked.spec is spec:
+            return self._checked
         try:
-            return Document(spec)
+            self._checked = Document(spec)
+            return self._checked
         except ValueError as bad:
             raise HostError(ErrorCode.NETWORK, f"the networking of {spec.uuid} cannot be: {bad}") from bad
 
