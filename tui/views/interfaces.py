@@ -81,17 +81,15 @@ def page(session: Any, ctx: Any, row: Row, now: int) -> Lines:
 
 
 def _offers(session: Any, ctx: Any, row: Row) -> list[Option]:
-    """Free ports, then networks that have addresses, then what is plugged in already."""
+    """Networks that have addresses, those it is not on first; what can be pulled out; free ports, which may be many."""
     here = of(session, ctx, row)
-    options = [
-        Option(value=f"port {port['id']}", label=f"plug in {port['label']}", note=f"a port on {port['network']}")
-        for port in listed(session, ctx, "port", where={"device_id": ""}, sort="label")
-        if not port["device_owner"] and port["project_id"] == row["project_id"]
+    joined = {port["network_id"] for port in here}
+    networks = [
+        network for network in listed(session, ctx, "network", where={"external": "false"}) if network["subnets"]
     ]
-    options += [
+    options = [
         Option(value=f"network {network['id']}", label=f"plug into {network['name']}", note=network["cidr"])
-        for network in listed(session, ctx, "network", where={"external": "false"})
-        if network["subnets"]
+        for network in sorted(networks, key=lambda network: network["id"] in joined)
     ]
     options += [
         Option(
@@ -102,7 +100,11 @@ def _offers(session: Any, ctx: Any, row: Row) -> list[Option]:
         )
         for port in here
     ]
-    return options
+    return options + [
+        Option(value=f"port {port['id']}", label=f"plug in {port['label']}", note=f"a port on {port['network']}")
+        for port in listed(session, ctx, "port", where={"device_id": ""}, sort="label")
+        if not port["device_owner"] and port["project_id"] == row["project_id"]
+    ]
 
 
 def _attach(session: Any, ctx: Any, id: str, value: str) -> object:

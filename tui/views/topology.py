@@ -99,7 +99,7 @@ def _inside(session: Any, ctx: Any, networks: set[str]) -> dict[str, list[Row]]:
         session, ctx, "port", networks, lambda columns: ~columns["device_owner"].startswith("network:"),
         sort="device,ip", limit=MOST_PORTS,
     )  # fmt: skip
-    for port in plugged:
+    for port in sorted(plugged, key=lambda port: not port["device_id"]):  # what is free comes last
         line = _line(port, "port", "", 0, address=", ".join(one["ip_address"] for one in port["fixed_ips"]))
         line |= {
             "name": port["device"] or port["name"] or port["id"][:8],
