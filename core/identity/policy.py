@@ -49,6 +49,7 @@ RULES: dict[str, str] = {
     "router:create": "member",
     "router:set": "member",
     "router:delete": "member",
+    "router:no_snat": "admin",
     "floating_ip:list": "reader",
     "floating_ip:create": "member",
     "floating_ip:set": "member",

@@ -3,7 +3,7 @@
 `verbs` makes and changes them, `interfaces` joins networks to them, `gateway` gives them a way out.
 """
 
-from core.network.routers.access import find, interfaces
+from core.network.routers.access import find
 from core.network.routers.gateway import set_gateway, unset_gateway
 from core.network.routers.interfaces import add_port, add_subnet, remove_port, remove_subnet
 from core.network.routers.verbs import create, delete, set
@@ -14,7 +14,6 @@ __all__ = (
     "create",
     "delete",
     "find",
-    "interfaces",
     "remove_port",
     "remove_subnet",
     "set",

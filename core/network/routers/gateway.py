@@ -48,6 +48,7 @@ def set_gateway(
     authorize(ctx, "router:set")
     router = find(session, ctx, id_or_name)
     outside = external(session, ctx, network)
+    check_snat(ctx, enable_snat)
     before = {"external_network_id": router.external_network_id, "enable_snat": router.enable_snat}
     wanted = {
         "external_network_id": outside.id,
@@ -66,6 +67,13 @@ def set_gateway(
     fabric.touch(session, networks=inside, pending=pending)
     record(session, ctx, router, kind="router", action="set_gateway", before=before, after=wanted)
     return router
+
+
+def check_snat(ctx: Context, enable_snat: bool | None) -> None:
+    """Untranslated, a project's addresses are seen outside, where the operator must route them: it is the operator's
+    to allow (neutron's rule for enable_snat). Raises Forbidden."""
+    if enable_snat is False:
+        authorize(ctx, "router:no_snat")
 
 
 def unset_gateway(session: Session, ctx: Context, id_or_name: str) -> Router:

@@ -17,7 +17,7 @@ from core.network import addresses, fabric, usage  # noqa: F401 - usage tells th
 from core.network.audit import change, record
 from core.network.fabric import NetworkingPending
 from core.network.routers.access import Attached, find, interfaces, networks_of
-from core.network.routers.gateway import drop_gateway, set_gateway
+from core.network.routers.gateway import check_snat, drop_gateway, set_gateway
 from core.network.tables import Router
 from core.store import clock_of, now
 
@@ -40,6 +40,7 @@ def create(
     Raises Invalid, QuotaExceeded, NotFound, Forbidden; Conflict when the external network has no address left.
     """
     authorize(ctx, "router:create")
+    check_snat(ctx, enable_snat)
     names.check(name, "router")
     quotas.check(session, ctx, routers=1)
     router = Router(
@@ -79,6 +80,7 @@ def set(
     Raises Invalid, NotFound; Conflict when a host needs an address of the external network and none is left.
     """
     authorize(ctx, "router:set")
+    check_snat(ctx, enable_snat)
     router = find(session, ctx, id_or_name)
     values: dict[str, Any] = {
         "name": None if name is None else names.check(name, "router"),

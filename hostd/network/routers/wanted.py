@@ -105,8 +105,12 @@ class Gateway:
         return f"{MARK}{self.namespace[4:]}-{_digest(self)}"
 
 
+SCHEME: Final = 1
+"""Of how these values are made so: a hostd that makes them otherwise bumps it, and makes every router anew."""
+
+
 def _digest(value: object) -> str:
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{SCHEME} {value!r}".encode()).hexdigest()[:12]
 
 
 def routers(document: Document) -> tuple[Router, ...]:

@@ -44,6 +44,7 @@ ADMINS = [
     "network:external",
     "network:share_all",
     "network:repair",
+    "router:no_snat",
     "all_projects",
 ]
 """What the document leaves to the operator (semantics K)."""

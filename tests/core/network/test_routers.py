@@ -12,7 +12,7 @@ from core.network import fabric, floating_ips, networks, ports, routers, subnets
 from core.network.fabric import NetworkingPending
 from core.network.tables import HOST_GATEWAY, ROUTER_GATEWAY, ROUTER_INTERFACE, Port, Router
 from tests.core.network.lan import Lan
-from tests.core.world import World
+from tests.core.world import World, as_role
 
 
 @pytest.fixture
@@ -264,3 +264,15 @@ def test_a_change_of_words_touches_nobody(lan: Lan) -> None:
     lan.router("r", "one")
     assert lan.touched(routers.set, "r", name="s", description="mine") == set()
     assert lan.do(routers.find, "s").description == "mine"
+
+
+def test_only_the_operator_leaves_addresses_untranslated(lan: Lan) -> None:
+    lan.router("r", "one")
+    member = as_role(lan.ctx, "member")
+    with lan.world.store.write() as session:
+        with pytest.raises(Forbidden, match="no_snat"):
+            routers.set(session, member, "r", enable_snat=False)
+        with pytest.raises(Forbidden, match="no_snat"):
+            routers.create(session, member, name="other", enable_snat=False)
+        routers.set(session, member, "r", enable_snat=True)
+        routers.set(session, lan.ctx, "r", enable_snat=False)
