@@ -377,10 +377,17 @@ def _orphans(facts: Facts, host_id: str, seen: Observation, mine: set[str] | fro
     for uuid in sorted({disk.instance for disk in seen.disks} - set(mine)):
         yield Violation(invariant=11, title=f"host {name} has files of {uuid}, which should not be there")
     for network in seen.networks:
-        if (network.uuid, host_id) not in facts.networks_on and not facts.busy:
-            yield Violation(invariant=11, title=f"host {name} has network {network.uuid}, which nothing there uses")
+        if (network.uuid, host_id) not in facts.networks_on:
+            if _is_told(facts, host_id, seen):
+                yield Violation(invariant=11, title=f"host {name} has network {network.uuid}, which nothing there uses")
         elif not network.healthy:
             yield Violation(invariant=11, title=f"network {network.uuid} on {name}: {network.detail}")
+
+
+def _is_told(facts: Facts, host_id: str, seen: Observation) -> bool:
+    """Whether the host was looked at when it had already done all that the database wants of its networking."""
+    row = facts.networking.get(host_id)
+    return row is None or (seen.networking is not None and (seen.networking.generation or 0) >= row.generation)
 
 
 def _name(facts: Facts, host_id: str | None) -> str:

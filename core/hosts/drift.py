@@ -4,7 +4,7 @@ one safe act; nothing is repaired behind a person's back, except the database's 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import JSON, BigInteger, Column, Index
 from sqlmodel import Field, Session, SQLModel, col
@@ -17,6 +17,9 @@ from core.operations import operations
 from core.sql import select
 from core.store import clock_of, now
 from hostd.spec import DomainSeen, Observation, PowerState
+
+BEGAN: Final = ""
+"""The key of a stamp's own time."""
 
 
 class Finding(SQLModel, table=True):
@@ -54,8 +57,8 @@ class Difference(NamedTuple):
 def compare(session: Session, host: Host, seen: Observation, stamps: dict[str, int]) -> None:
     """Note every difference between a host and the database; resolve those no longer seen.
 
-    `stamps` are those of `stamp` from before the host was looked at: what has changed since is not compared, for the
-    look is older than it.
+    `stamps` are those of `stamp` from before the host was looked at: what has changed since, or has an operation that
+    was at work since, is not compared, for the look is older than it.
     """
     found = {(one.kind, one.object_id): one for one in _differences(session, host, seen, stamps)}
     at = now(session)
@@ -76,10 +79,10 @@ def compare(session: Session, host: Host, seen: Observation, stamps: dict[str, i
 
 def stamp(session: Session, host_id: str) -> dict[str, int]:
     """What changes whenever the database's idea of an object of this host does, by id: when each instance last changed,
-    deleted ones too, and the generation of its networking that the host has confirmed."""
+    deleted ones too, the generation of its networking that the host has confirmed, and the time as BEGAN."""
     instances = select(Instance.id, Instance.updated_at).where(col(Instance.host_id) == host_id)
     networking = select(HostNetworking.host_id, HostNetworking.applied).where(col(HostNetworking.host_id) == host_id)
-    return dict(session.execute(instances).all()) | dict(session.execute(networking).all())
+    return {BEGAN: now(session)} | dict(session.execute(instances).all()) | dict(session.execute(networking).all())
 
 
 def resolve(session: Session, *, host_id: str, object_id: str) -> None:
@@ -104,7 +107,7 @@ def _differences(session: Session, host: Host, seen: Observation, stamps: dict[s
         mine.add(instance.id)
         if stamps.get(instance.id) != instance.updated_at:
             continue
-        if instance.task_state is not None or operations.open_on(session, instance.id):
+        if instance.task_state is not None or operations.at_work(session, instance.id, since=stamps[BEGAN]):
             continue
         domain = domains.get(instance.id)
         if domain is None:
@@ -120,8 +123,10 @@ def _differences(session: Session, host: Host, seen: Observation, stamps: dict[s
             continue
         yield from _of_guest(host, instance, domain)
     for uuid, domain in domains.items():
+        if uuid in mine or operations.at_work(session, uuid, since=stamps[BEGAN]):
+            continue
         row = session.get(Instance, uuid, populate_existing=True)
-        if uuid not in mine and (row is None or stamps.get(uuid, row.updated_at) == row.updated_at):
+        if row is None or stamps.get(uuid, row.updated_at) == row.updated_at:
             yield _stranger(host, domain, row)
     for problem in seen.problems:
         yield Difference("host_problem", problem, host.name, f"host {host.name}: {problem}", "", {})

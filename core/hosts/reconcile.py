@@ -23,7 +23,6 @@ from core.hosts.table import Host
 from core.network import fabric
 from core.network.fabric import HostNetworking
 from core.operations import operations
-from core.operations.operations import OPEN, Operation
 from core.runner import Runner
 from core.sql import select
 from core.store import now
@@ -202,18 +201,13 @@ def _contradicts(session: Session, host_id: str, uuid: str, power: PowerState) -
     return instance is not None and instance.task_state is None and instance.power_state != states.POWER[power]
 
 
-def _busy(session: Session, uuid: str) -> bool:
-    query = select(Operation.seq).where(col(Operation.object_id) == uuid, col(Operation.state).in_(OPEN)).limit(1)
-    return session.execute(query).first() is not None
-
-
 def _follow(session: Session, host_id: str, domain: DomainSeen, *, before: int, reason: str) -> int:
     """Semantics C for one guest, unless something was done to it since it was looked at (`before`). Answers when it has
     changed last, this aside."""
     instance = _live(session, host_id, domain.uuid)
     if instance is None or instance.updated_at != before:
         return before
-    if instance.task_state is not None or _busy(session, instance.id):
+    if instance.task_state is not None or operations.open_on(session, instance.id):
         return before
     power = states.POWER[domain.power]
     if instance.power_state == power:

@@ -312,6 +312,13 @@ def open_on(session: Session, object_id: str) -> list[Operation]:
     )
 
 
+def at_work(session: Session, object_id: str, *, since: int) -> bool:
+    """Whether an operation on the object is open, or has ended since that time (microseconds since the epoch)."""
+    at_it = col(Operation.state).in_(OPEN) | (col(Operation.ended_at) >= since)
+    query = select(Operation.seq).where(col(Operation.object_id) == object_id, at_it).limit(1)
+    return session.execute(query).first() is not None
+
+
 def _record(session: Session, ctx: Context, operation: Operation, action: str) -> None:
     events.record(
         session,

@@ -10,7 +10,7 @@ import pytest
 from core.compute.instances import states
 from core.events import Event
 from core.hosts.drift import Finding
-from core.hosts.findings import repair_networking
+from core.hosts.findings import reap, repair_networking
 from core.hosts.hosts import Host
 from core.network.fabric import HostNetworking
 from hostd.spec import Apply, ErrorCode, HostError, InstanceSpec, ObjectKind, PowerState, Want, dump
@@ -148,6 +148,27 @@ async def test_a_deleted_guest_that_is_back_may_be_reaped(world: World) -> None:
         finding = findings(world)["guest_unknown"]
         assert "it was deleted" in finding.title
         assert instance.id in finding.act
+
+
+async def test_a_look_from_before_a_reaping_finds_nothing_anew(world: World) -> None:
+    async with running(world) as rig:
+        instance = await rig.create()
+        await rig.ended(world.delete())
+        host = rig.hosts["h1"]
+        host.fake.guests._change(instance.id, files=True, name="web", power="running")
+        await rig.reconciler.look(host)  # type: ignore[arg-type]
+        observe = host.observe
+
+        async def meanwhile(**options: Any) -> Any:
+            seen = await observe(**options)
+            with world.store.write() as session:
+                reaping = reap(session, world.admin, instance.id)
+            await rig.ended(reaping)
+            return seen
+
+        host.observe = meanwhile  # type: ignore[method-assign]
+        await rig.reconciler.look(host)  # type: ignore[arg-type]
+        assert findings(world) == {}
 
 
 async def test_a_missing_guest_is_a_finding(world: World) -> None:
