@@ -183,6 +183,8 @@ def test_an_interrupted_wait_leaves_the_operation_alone(ready: Cli) -> None:
     create(ready, "web")
     ready.active("web")
     program = (
+        # A suite that runs in the background of a shell ignores SIGINT, and what it starts inherits that.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import core.serve, sys; core.serve.ensure = lambda config, wait=False: None\n"
         "from tui.__main__ import main; sys.exit(main())"
     )
