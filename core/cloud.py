@@ -27,7 +27,7 @@ from core.sql import select
 from core.store import Clock, Store, clock_of, now
 from core.wake import wake
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: what a current database says in alembic_version."""
 
 

@@ -16,6 +16,7 @@ import core.identity.users
 import core.images.images
 import core.network.fabric.table
 import core.network.tables
-import core.operations.operations  # noqa: F401
+import core.operations.operations
+import core.volumes.tables  # noqa: F401
 
 METADATA = SQLModel.metadata

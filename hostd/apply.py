@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from hostd.crash import READ_ACTS, CrashPoints
-from hostd.drivers import SPECS, Driver, Guests, Images, Step
+from hostd.drivers import SPECS, Driver, Guests, Images, Spec, Step
 from hostd.events import Feed, Run
 from hostd.journal import Entry, Journal, State, as_host_error
 from hostd.spec import (
@@ -29,8 +29,6 @@ from hostd.spec import (
     Apply,
     ErrorCode,
     HostError,
-    InstanceSpec,
-    NetworkingSpec,
     ObjectKind,
     Want,
     WireError,
@@ -128,7 +126,7 @@ class Applier:
         ]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _converge_once(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> asyncio.Task[Applied]:
+    def _converge_once(self, entry: Entry, spec: Spec) -> asyncio.Task[Applied]:
         key = (entry.kind, entry.uuid, entry.generation)
         task = self._running.get(key)
         if task is None:
@@ -136,7 +134,7 @@ class Applier:
             task.add_done_callback(lambda _: self._running.pop(key))
         return task
 
-    async def _converge(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> Applied:
+    async def _converge(self, entry: Entry, spec: Spec) -> Applied:
         self._crash.at(f"{entry.kind}:intent")
         async with self.lock(entry.kind, entry.uuid):
             newest = await self._run_journal(self._journal.entry, entry.kind, entry.uuid)
@@ -155,7 +153,7 @@ class Applier:
             raise as_host_error(load(WireError, outcome))
         return load(Applied, outcome)
 
-    async def _outcome(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> tuple[State, dict[str, Any]]:
+    async def _outcome(self, entry: Entry, spec: Spec) -> tuple[State, dict[str, Any]]:
         slot = self._starts if spec.want is Want.RUNNING else contextlib.nullcontext()
         try:
             async with slot:
@@ -163,7 +161,7 @@ class Applier:
         except HostError as bad:
             return State.FAILED, dump(bad.error)
 
-    async def _carry_out(self, entry: Entry, spec: InstanceSpec | NetworkingSpec) -> Applied:
+    async def _carry_out(self, entry: Entry, spec: Spec) -> Applied:
         driver = self._drivers[entry.kind]
         step: Step | None = None
         try:
@@ -188,7 +186,7 @@ class Applier:
             detail=detail,
         )
 
-    async def _step(self, entry: Entry, spec: InstanceSpec | NetworkingSpec, step: Step) -> None:
+    async def _step(self, entry: Entry, spec: Spec, step: Step) -> None:
         loop = asyncio.get_running_loop()
 
         def report(percent: int) -> None:

@@ -25,6 +25,7 @@ from hostd.spec import (
     DiskSeen,
     DomainSeen,
     EventKind,
+    ExportSpec,
     InstanceSpec,
     LinkSeen,
     Metadata,
@@ -33,16 +34,24 @@ from hostd.spec import (
     NetworkSeen,
     ObjectKind,
     PowerState,
+    SnapshotSpec,
     Trace,
     Traced,
+    VolumeDisk,
+    VolumeSpec,
 )
 
 SpecT = TypeVar("SpecT", contravariant=True)
 SeenT = TypeVar("SeenT")
 
-SPECS: Final[dict[ObjectKind, type[InstanceSpec] | type[NetworkingSpec]]] = {
+Spec = InstanceSpec | NetworkingSpec | VolumeSpec | SnapshotSpec | ExportSpec
+
+SPECS: Final[dict[ObjectKind, type[Spec]]] = {
     ObjectKind.INSTANCE: InstanceSpec,
     ObjectKind.NETWORKING: NetworkingSpec,
+    ObjectKind.VOLUME: VolumeSpec,
+    ObjectKind.SNAPSHOT: SnapshotSpec,
+    ObjectKind.EXPORT: ExportSpec,
 }
 """What the spec of each kind is loaded as."""
 
@@ -166,6 +175,52 @@ class NetworkingObserved:
     networks: tuple[NetworkSeen, ...] = ()
     links: tuple[LinkSeen, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DiskSource:
+    """How QEMU opens a disk: a source of libvirt's XML, with the whole chain under it, so that nothing is probed."""
+
+    type: str
+    """file, block, or network's protocol: iscsi, rbd."""
+    format: str
+    """raw or qcow2."""
+    name: str
+    """A path; of rbd pool/image, of iscsi iqn/lun."""
+    hosts: tuple[tuple[str, int], ...] = ()
+    """Address and port of network sources."""
+    options: dict[str, str] = attrs.field(factory=dict)
+    """`config` (a ceph.conf), `user`, `secret` (the uuid libvirt knows it by)."""
+    backing: DiskSource | None = None
+
+
+class Storage(Protocol):
+    """What the guest driver asks of the volumes."""
+
+    def source(self, disk: VolumeDisk) -> DiskSource:
+        """What a guest opens now. Raises HostError(NOT_FOUND) for a volume that is not there, STORAGE for a backend
+        that cannot be reached."""
+
+
+class LiveDisks(Protocol):
+    """What the volumes ask of the guests: work on a disk that a running guest has open. Thread-safe.
+
+    Disks are named by their volume's uuid. All raise HostError(BAD_STATE) when no running guest of this host has it.
+    """
+
+    def holder(self, volume: str) -> str | None:
+        """The instance whose running (or paused) guest has the volume open here; None: nobody has."""
+
+    def resize(self, volume: str, size: int) -> None:
+        """Grow a disk to `size` bytes; the guest sees it. For formats QEMU grows by itself, and after raw ones grew."""
+
+    def overlay(self, volume: str, top: Path, *, quiesce: bool) -> bool:
+        """From now on the guest writes to `top`, an empty qcow2 file that was made over its present file. Answers
+        whether the guest's file systems were frozen meanwhile. Idempotent."""
+
+    def merge(self, volume: str, *, top: Path, base: Path) -> None:
+        """Commit `top`, and all between, down into `base`; when `top` is what the guest writes to, it writes to `base`
+        from then on. Returns when that is so; the files are left. Idempotent."""
 
 
 class Networking(Driver[NetworkingSpec, Any], Protocol):

@@ -42,6 +42,12 @@ DEFAULTS: dict[str, int] = {
     "security_groups": 10,
     "security_group_rules": 100,
     "rbac_policies": 10,
+    "volumes": 10,
+    "snapshots": 10,
+    "gigabytes": 1000,
+    "backups": 10,
+    "backup_gigabytes": 1000,
+    "per_volume_gigabytes": UNLIMITED,
     "images": UNLIMITED,
     "image_size": 1 << 40,
 }

@@ -51,6 +51,12 @@ class Image(SQLModel, table=True):
     """The file or URL it came from."""
     error: str = ""
     """Why it was killed."""
+    hidden: bool = False
+    """os_hidden: left out of lists that do not ask for it."""
+    store: str = "file"
+    """Where the bytes are: the image store's name in the configuration (glance's stores)."""
+    instance_id: str | None = None
+    """The server it was made from (glance's instance_uuid)."""
     properties: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON))
     """kernel_id, ramdisk_id, os_type, architecture, os_command_line, …"""
     created_at: int = Field(sa_type=BigInteger)

@@ -10,9 +10,10 @@ import attrs
 from hostd.spec.desired import ObjectKind
 from hostd.spec.errors import WireError
 from hostd.spec.seen import Accel, Observation, PowerState
+from hostd.spec.storage import Read, Reading, Write, Writing
 from hostd.spec.tracing import Trace, Traced
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Bumped when a type here changes in a way the other side could not load."""
 
 MAX_FRAME: Final = 4 * 1024 * 1024
@@ -66,7 +67,7 @@ class Apply:
     uuid: str
     generation: int
     spec: dict[str, Any]
-    """`dump` of InstanceSpec or NetworkingSpec; its digest decides whether two applies are the same."""
+    """`dump` of the kind's spec; its digest decides whether two applies are the same."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,9 +91,10 @@ class Act:
     args: dict[str, Any] = attrs.field(factory=dict)
 
 
-ACTS: Final = ("reboot_soft", "reboot_hard", "console_log", "power_off_found", "adopt")
+ACTS: Final = ("reboot_soft", "reboot_hard", "console_log", "power_off_found", "adopt", "storage_seen")
 """Verbs of `act`. `console_log` reads {lines} and answers {text}; `reboot_soft` falls back to hard after
-`args.timeout` seconds and answers {fell_back}; `power_off_found` cuts a guest that a finding names."""
+`args.timeout` seconds and answers {fell_back}; `power_off_found` cuts a guest that a finding names; `storage_seen`,
+of the host's own uuid, reads {backends: [BackendSpec, …]} and answers {backends: [BackendSeen, …]}."""
 
 
 @attrs.frozen(kw_only=True)
@@ -208,6 +210,8 @@ CALLS: Final[dict[str, tuple[type, type]]] = {
     "console": (Console, Empty),
     "prune": (Prune, Pruned),
     "trace": (Trace, Traced),
+    "read": (Read, Reading),
+    "write": (Write, Writing),
 }
 """Each call by name, with the type of its argument and of its answer."""
 

@@ -27,6 +27,9 @@ class ObjectKind(StrEnum):
     INSTANCE = "instance"
     NETWORKING = "networking"
     """All of a host's, in one document; its uuid is the host's."""
+    VOLUME = "volume"
+    SNAPSHOT = "snapshot"
+    EXPORT = "export"
 
 
 class DiskFormat(StrEnum):
@@ -54,6 +57,60 @@ class ImageRef:
     """Bytes of the file."""
     virtual_size: int
     """Bytes a guest would see; equals `size` for raw, kernels and ramdisks."""
+
+
+@attrs.frozen(kw_only=True)
+class BackendSpec:
+    """A place where volumes are kept, as a host reaches it."""
+
+    uuid: str
+    driver: str
+    """file, nfs, lvm, iscsi or rbd."""
+    options: dict[str, str] = attrs.field(factory=dict)
+    """The driver's own: see `hostd/storage/volumes/`. Names files of secrets on the host, never secrets."""
+
+
+@attrs.frozen(kw_only=True)
+class DiskLimits:
+    """Most operations and bytes a second; 0: as many as there are. A total excludes its read and write parts."""
+
+    total_iops: int = 0
+    read_iops: int = 0
+    write_iops: int = 0
+    total_bytes: int = 0
+    read_bytes: int = 0
+    write_bytes: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class VolumeDisk:
+    """A volume attached to a guest. The guest sees the volume's uuid as the disk's serial (20 characters of it)."""
+
+    volume: str
+    backend: BackendSpec
+    read_only: bool = False
+    shareable: bool = False
+    """Several guests have it open at once (multiattach)."""
+    boot_index: int | None = None
+    """0 boots first; None is never booted from."""
+    bus: str = ""
+    """virtio, scsi, sata, ide or usb; empty: the guest's own (Hardware.disk_bus)."""
+    limits: DiskLimits = DiskLimits()
+
+
+@attrs.frozen(kw_only=True)
+class Hardware:
+    """What an image's properties ask of a guest's hardware (glance's hw_* names)."""
+
+    disk_bus: str = "virtio"
+    vif_model: str = "virtio"
+    """virtio, e1000, e1000e, rtl8139."""
+    firmware: str = "bios"
+    """bios or uefi."""
+    machine: str = "q35"
+    """q35 or pc."""
+    video: str = ""
+    """virtio, vga, none; empty: what the operating system knows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -125,3 +182,6 @@ class InstanceSpec:
     """Seconds a guest gets to obey ACPI power off before it is cut (nova's shutdown_timeout)."""
     hard: bool = False
     """For want=stopped: cut the power at once."""
+    volumes: tuple[VolumeDisk, ...] = ()
+    """Attached volumes, in the order they were attached. One with boot_index 0 takes the root disk's place."""
+    hardware: Hardware = Hardware()

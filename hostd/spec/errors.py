@@ -29,6 +29,8 @@ class ErrorCode(StrEnum):
     LIBVIRT_DOWN = "libvirt_down"
     LIBVIRT = "libvirt"
     NETWORK = "network"
+    STORAGE = "storage"
+    """A volume backend cannot be reached, or failed."""
     INTERNAL = "internal"
 
 

@@ -1,0 +1,1 @@
+"""Volumes and their snapshots on a host: one driver over every backend."""
