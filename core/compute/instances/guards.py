@@ -48,6 +48,8 @@ _HARD_REBOOT_TASKS: frozenset[str | None] = frozenset(
     }
 )
 
+_TAKES_VOLUMES = _in(s.ACTIVE, s.PAUSED, s.STOPPED, s.RESIZED, s.SOFT_DELETED, s.SHELVED, s.SHELVED_OFFLOADED)
+
 GUARDS: dict[str, Guard] = {
     "start": Guard(rule="instance:power", vm_states=_in(s.STOPPED), task=s.POWERING_ON),
     "stop": Guard(rule="instance:power", vm_states=_in(s.ACTIVE, s.ERROR), task=s.POWERING_OFF),
@@ -70,6 +72,8 @@ GUARDS: dict[str, Guard] = {
     ),
     "attach_interface": Guard(rule="instance:set", vm_states=_in(s.ACTIVE, s.PAUSED, s.STOPPED)),
     "detach_interface": Guard(rule="instance:set", vm_states=_in(s.ACTIVE, s.PAUSED, s.STOPPED)),
+    "attach_volume": Guard(rule="volume:attach", vm_states=_TAKES_VOLUMES),
+    "detach_volume": Guard(rule="volume:attach", vm_states=_TAKES_VOLUMES),
     "rename": Guard(rule="instance:set", vm_states=None, task_states=None, lock=False, launched=False),
     "lock": Guard(rule="instance:lock", vm_states=None, task_states=None, lock=False, launched=False),
     "unlock": Guard(rule="instance:lock", vm_states=None, task_states=None, lock=False, launched=False),

@@ -1,4 +1,4 @@
-"""An instance as its host is told it: the row, its ports and its images, turned into hostd's spec."""
+"""An instance as its host is told it: the row, its ports, images and volumes, turned into hostd's spec."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlmodel import Session, col
 
+from core.compute.instances.disks import disks
+from core.compute.instances.hardware import hardware
 from core.compute.instances.table import Instance
 from core.config import Config
 from core.errors import Failed
@@ -27,7 +29,7 @@ def spec(
     without: str | None = None,
 ) -> InstanceSpec:
     """The whole of what the host shall make so. `want` overrides the row's wish, for undo; `without` leaves out
-    a port that is being pulled out."""
+    a port or a volume that is being pulled out."""
     plugged = [port for port in ports.of_device(session, instance.id) if port.id != without]
     return InstanceSpec(
         uuid=instance.id,
@@ -49,6 +51,8 @@ def spec(
         config_drive=_wants_drive(instance),
         stop_timeout=config.shutdown_timeout,
         hard=hard,
+        volumes=disks(session, instance, without=without),
+        hardware=hardware(instance.image_properties),
     )
 
 

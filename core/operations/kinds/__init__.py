@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.operations.kinds import create, delete, interfaces, power, repair, update
+from core.operations.kinds import attachments, create, delete, interfaces, power, repair, update
 from core.operations.work import Kind
 
 KINDS: dict[str, Kind] = {
@@ -21,4 +21,6 @@ KINDS: dict[str, Kind] = {
     "guest.reap": repair.REAP,
     "host.repair_networking": repair.NETWORKING,
     "instance.update": update.KIND,
+    "instance.attach_volume": attachments.ATTACH,
+    "instance.detach_volume": attachments.DETACH,
 }
