@@ -76,7 +76,8 @@ memstore device bytes = {size}
 [mon]
 mon data = {directory}/mon
 mon data avail crit = 1
-mon osd full ratio = 0.95
+paxos propose interval = 0.05
+paxos min wait = 0.01
 [mgr]
 mgr data = {directory}/mgr
 mgr module path = {directory}/modules
