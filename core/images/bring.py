@@ -129,7 +129,7 @@ def bring(
     files = ImageStore(config.images_dir)
     with store.write() as session:
         image = images.begin(session, ctx, image_id)
-        limit = images.size_limit(session, ctx, config.image_size_cap)
+        limit = images.size_limit(session, ctx.project_id, config.image_size_cap)
     stored: Stored | None = None
     try:
         most = limit + limit // 64 + _OVERHEAD
