@@ -13,7 +13,7 @@ from core.config import Config
 from core.door import Ticket
 from core.errors import SkydeckError
 from core.hosts.pool import HostHandle
-from core.images import bring
+from core.images import bring, caching
 from core.images.images import Image
 from core.runner import Runner
 from core.sql import select
@@ -45,7 +45,8 @@ async def tidy(runner: Runner, config: Config, hosts: list[HostHandle]) -> None:
     await asyncio.to_thread(bring.sweep, runner.store, config)
     for host in hosts:
         if host.up:
-            wanted = Prune(keep_bytes=config.image_cache_bytes, digests=tuple(sorted(gone)))
+            keep = await runner.read(lambda session, id=host.id: caching.pinned(session, id))
+            wanted = Prune(keep_bytes=config.image_cache_bytes, digests=tuple(sorted(gone)), keep=keep)
             pruned: Pruned = await host.call("prune", wanted, deadline=DEADLINE)
             for digest in pruned.removed:
                 host.forget_image(digest)

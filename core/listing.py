@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import JSON, Column, ColumnElement, Select, and_, false, func, literal, or_
@@ -43,6 +43,8 @@ class Listing:
     """Adds the FROM and JOINs the columns need. A join is to one row: it neither adds rows nor drops any."""
     scope: Callable[[Context], Any]
     """The WHERE of what the caller may see; honours ctx.all_projects."""
+    shown: Callable[[Context, Mapping[str, str]], Any] = lambda ctx, where: True
+    """The WHERE of what a list shows of it, given its filters: what is seen by its key may be in no list."""
     key: str = "id"
     name: str = "name"
     """What `/text` and markers by name look at."""
@@ -147,7 +149,7 @@ def position(
 
 def present(session: Session, ctx: Context, listing: Listing, wanted: Sequence[str]) -> set[str]:
     """Which of these keys the caller still sees, whatever the filter: what marks are checked with."""
-    query, _ = _query(ctx, listing, sort=None, where={}, text="")
+    query, _ = _query(ctx, listing, sort=None, where={}, text="", by_key=True)
     column = listing.columns[listing.key]
     only = query.with_only_columns(column, maintain_column_froms=True)
     found: set[str] = set()
@@ -176,7 +178,7 @@ def count(
 
 def one(session: Session, ctx: Context, listing: Listing, key: str) -> Row | None:
     """A single row by key; None when it is gone or not the caller's to see."""
-    query, _ = _query(ctx, listing, sort=None, where={}, text="")
+    query, _ = _query(ctx, listing, sort=None, where={}, text="", by_key=True)
     rows = _rows(session, listing, query.where(_keyed(listing, key)))
     return rows[0] if rows else None
 
@@ -188,15 +190,15 @@ def _rows(session: Session, listing: Listing, query: Select[Any]) -> list[Row]:
 
 
 def _query(
-    ctx: Context, listing: Listing, *, sort: str | None, where: dict[str, str], text: str
+    ctx: Context, listing: Listing, *, sort: str | None, where: dict[str, str], text: str, by_key: bool = False
 ) -> tuple[Select[Any], list[tuple[str, bool]]]:
     authorize(ctx, listing.rule)
     if ctx.all_projects:
         authorize(ctx, "all_projects")
     query = listing.source(select(*(column.label(name) for name, column in listing.columns.items())))
-    scope = listing.scope(ctx)
-    if scope is not True:
-        query = query.where(scope)
+    for narrowed in (listing.scope(ctx), True if by_key else listing.shown(ctx, where)):
+        if narrowed is not True:
+            query = query.where(narrowed)
     for column, wanted in where.items():
         query = query.where(_matches(listing, column, wanted))
     if text:

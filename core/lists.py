@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import func
 from sqlmodel import col
 
@@ -12,16 +10,14 @@ from core.compute.flavors import visible as flavor_visible
 from core.compute.instances.reads import LISTING as INSTANCES
 from core.compute.instances.table import Instance
 from core.compute.keypairs import Keypair
-from core.context import Context
 from core.events import Event
 from core.hosts.aggregates import Aggregate
 from core.hosts.drift import Finding
 from core.hosts.hosts import Host
 from core.identity.projects import Project
 from core.identity.users import User
-from core.images.images import Image
-from core.images.images import visible as image_visible
-from core.listing import Listing, of_project, own
+from core.images import lists as images
+from core.listing import Listing, own
 from core.network import lists as network
 from core.operations.operations import Operation
 from core.sql import select
@@ -52,40 +48,6 @@ FLAVORS = Listing(
     source=lambda query: query.select_from(Flavor),
     scope=flavor_visible,
     sort="ram_mb,name",
-)
-
-
-def _image_scope(ctx: Context) -> Any:
-    if ctx.all_projects:
-        return col(Image.status) != "deleted"
-    mine = (col(Image.project_id) == ctx.project_id) | (col(Image.visibility) == "public")
-    return image_visible(ctx) & mine
-
-
-IMAGES = Listing(
-    kind="image",
-    rule="image:list",
-    columns={
-        "id": col(Image.id),
-        "name": col(Image.name),
-        "status": col(Image.status),
-        "disk_format": col(Image.disk_format),
-        "size": col(Image.size),
-        "virtual_size": col(Image.virtual_size),
-        "visibility": col(Image.visibility),
-        "protected": col(Image.protected),
-        "digest": col(Image.digest),
-        "min_disk_gb": col(Image.min_disk_gb),
-        "min_ram_mb": col(Image.min_ram_mb),
-        "properties": col(Image.properties),
-        "error": col(Image.error),
-        "project": col(Project.name),
-        "project_id": col(Image.project_id),
-        "created_at": col(Image.created_at),
-    },
-    source=of_project(Image),
-    scope=_image_scope,
-    search=("name", "id"),
 )
 
 KEYPAIRS = Listing(
@@ -268,7 +230,7 @@ LISTINGS: dict[str, Listing] = {
     listing.kind: listing
     for listing in (
         INSTANCES,
-        IMAGES,
+        *images.LISTINGS,
         FLAVORS,
         KEYPAIRS,
         *network.LISTINGS,

@@ -16,10 +16,14 @@ from core.context import Context
 from core.errors import Forbidden, Invalid
 from core.hosts import aggregates
 from core.hosts.drift import Finding
+from core.hosts.hosts import Host
+from core.images import caching, members
 from core.listing import Listing, Row
 from core.network import floating_ips, networks, rbac, routers, security_groups, subnets
 from core.network import lists as network_lists
 from core.operations.operations import Operation
+from core.sql import select
+from hostd.spec import CachedImage
 from tests.core.compute.test_keypairs import ED
 from tests.core.conftest import KINDS, fresh_database
 from tests.core.world import World
@@ -54,6 +58,17 @@ def _fill_networking(world: World, friend: Context) -> None:
         group = security_groups.create(session, ctx, name="web")
         security_groups.add_rule(session, ctx, group.id, protocol="tcp", port_min=80)
         security_groups.add_rule(session, ctx, group.id, remote_group="web")
+
+
+def _fill_images(world: World, friend: Context) -> None:
+    """Images beside those of servers: shared with the friend's project, and in the caches of hosts."""
+    shared = [world.image(f"shared{number}", data=b"3", visibility="shared") for number in range(2)]
+    with world.store.write() as session:
+        for image in shared:
+            members.add(session, world.admin, image.id, friend.project_id)
+        for number, host in enumerate(session.execute(select(Host.id)).scalars()):
+            held = [CachedImage(digest=str(shared[0].digest), size=number, verified=number != 2, refs=number % 2)]
+            caching.observed(session, host, held)
 
 
 def _fill(world: World) -> World:
@@ -93,6 +108,7 @@ def _fill(world: World) -> World:
             fault={"title": "x"} if number == 5 else None,
         )
     _fill_networking(world, world.someone("member", name="ann"))
+    _fill_images(world, world.someone("member", name="ann"))
     with world.store.write() as session:
         session.get(Operation, 3).error = {"title": "no"}  # type: ignore[union-attr]
         session.get(Operation, 4).started_at = 7  # type: ignore[union-attr]

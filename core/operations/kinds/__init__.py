@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.operations.kinds import attachments, create, delete, interfaces, power, repair, update
+from core.operations.kinds import attachments, create, delete, images, interfaces, power, repair, update
 from core.operations.work import Kind
 
 KINDS: dict[str, Kind] = {
@@ -23,4 +23,6 @@ KINDS: dict[str, Kind] = {
     "instance.update": update.KIND,
     "instance.attach_volume": attachments.ATTACH,
     "instance.detach_volume": attachments.DETACH,
+    "image.prefetch": images.PREFETCH,
+    "host.prune_images": images.PRUNE,
 }
