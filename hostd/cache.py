@@ -97,12 +97,12 @@ class ImageCache:
             ]
         return tuple(sorted(found, key=lambda image: (not image.verified, image.digest)))
 
-    def prune(self, keep_bytes: int, digests: tuple[str, ...]) -> Pruned:
-        """Remove `digests`, then the least recently used, until `keep_bytes` remain; never what is held."""
+    def prune(self, keep_bytes: int, digests: tuple[str, ...], keep: tuple[str, ...] = ()) -> Pruned:
+        """Remove `digests`, then the least recently used, until `keep_bytes` remain; never what is held or to `keep`."""
         removed: list[str] = []
         freed = 0
         with self._lock:
-            held = {digest for digest, _ in self._references()}
+            held = {digest for digest, _ in self._references()} | {*keep}
             files = {path.name: path.stat() for path in self._root.iterdir() if path.is_file()}
             total = sum(stat.st_size for stat in files.values())
             for name, stat in sorted(files.items(), key=lambda item: (item[0] not in digests, item[1].st_atime)):

@@ -184,6 +184,8 @@ class Prune:
     keep_bytes: int
     digests: tuple[str, ...] = ()
     """These first, when unreferenced (their image was deleted)."""
+    keep: tuple[str, ...] = ()
+    """These never: they are pinned."""
 
 
 @attrs.frozen(kw_only=True)
