@@ -25,7 +25,11 @@ from core.identity.projects import DEFAULT_DOMAIN, Domain, Project
 from core.identity.users import Assignment, Role, User
 from core.sql import select
 from core.store import Clock, Store, clock_of, now
+from core.volumes import types
+from core.volumes.tables import LOCAL, Backend, VolumeType
 from core.wake import wake
+
+LOCAL_IS = "Files on each host's own disk"
 
 HEAD = "0003"
 """The newest migration: what a current database says in alembic_version."""
@@ -127,6 +131,8 @@ def fill(session: Session) -> None:
         session.add(Assignment(user_id=admin.id, project_id=project.id, role="admin"))
     for flavor_id, name, ram_mb, disk_gb, vcpus in DEFAULT_FLAVORS:
         session.add(Flavor(id=flavor_id, name=name, ram_mb=ram_mb, disk_gb=disk_gb, vcpus=vcpus))
+    session.add(Backend(id=clock.uuid(), name=LOCAL, driver="file", description=LOCAL_IS, created_at=now(session)))
+    session.add(VolumeType(id=clock.uuid(), name=types.DEFAULT, is_default=True, created_at=now(session)))
 
 
 def identity(session: Session) -> str:

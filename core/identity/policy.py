@@ -72,6 +72,7 @@ RULES: dict[str, str] = {
     "volume:create": "member",
     "volume:set": "member",
     "volume:delete": "member",
+    "volume:force_delete": "admin",
     "volume:attach": "member",
     "volume:transfer": "member",
     "volume:upload": "member",

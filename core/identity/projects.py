@@ -17,6 +17,7 @@ from core.network import usage  # noqa: F401 - tells the quotas how the nouns of
 from core.network.tables import Port, RbacPolicy, SecurityGroup, SecurityGroupRule
 from core.sql import select
 from core.store import clock_of
+from core.volumes import usage as volumes_usage  # noqa: F401 - and those of volumes
 
 DEFAULT_DOMAIN = "default"
 
@@ -114,7 +115,7 @@ def _owned(session: Session, project_id: str) -> dict[str, int]:
     """What a project has that does not go with it, in the order in which it can be deleted."""
     counts = {
         what.replace("_", " "): quotas.used(session, project_id, what)
-        for what in ("instances", "floating_ips", "routers", "networks", "images")
+        for what in ("instances", "backups", "snapshots", "volumes", "floating_ips", "routers", "networks", "images")
     }
     for what, table, own in (
         ("ports", Port, ~col(Port.device_owner).startswith("network:")),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Select, delete
+from sqlalchemy import update as update_rows
 from sqlmodel import Field, Session, SQLModel, col
 
 from core import events
@@ -73,6 +74,9 @@ class Usage:
 Counter = Callable[[str], Select[Any]]
 _counters: dict[str, Counter] = {}
 
+Family = Callable[[Session], dict[str, Counter]]
+_families: list[Family] = []
+
 
 def counts(resource: str) -> Callable[[Counter], Counter]:
     """Register how a resource is counted: a function from project id to a one-value SELECT. Nouns do this."""
@@ -82,6 +86,17 @@ def counts(resource: str) -> Callable[[Counter], Counter]:
         return counter
 
     return register
+
+
+def family(members: Family) -> Family:
+    """Register resources that come and go with rows, such as `gigabytes_<volume type>`: a function from session to
+    {resource: its counter}. They are unlimited unless a limit is set."""
+    _families.append(members)
+    return members
+
+
+def _members(session: Session) -> dict[str, Counter]:
+    return {resource: counter for members in _families for resource, counter in members(session).items()}
 
 
 def limits(session: Session, project_id: str) -> dict[str, int]:
@@ -98,15 +113,31 @@ def _limits(session: Session, project_id: str) -> dict[str, int]:
             col(Quota.project_id).in_([project_id, DEFAULT_CLASS])
         )
     ).all()
-    found = dict(DEFAULTS)
+    found = DEFAULTS | dict.fromkeys(_members(session), UNLIMITED)
     for owner in (DEFAULT_CLASS, project_id):
-        found.update({resource: limit for whose, resource, limit in rows if whose == owner})
+        found.update({resource: limit for whose, resource, limit in rows if whose == owner and resource in found})
     return found
+
+
+def refresh(session: Session) -> None:
+    """The members of a family changed in this session."""
+    session.info.pop(_LIMITS, None)
+
+
+def rename(session: Session, resource: str, to: str | None) -> None:
+    """The limits set for a member of a family follow its new name; None: it is gone, and they with it."""
+    mine = col(Quota.resource) == resource
+    if to is None:
+        session.execute(delete(Quota).where(mine))
+    else:
+        session.execute(update_rows(Quota).where(mine).values(resource=to))
+    refresh(session)
 
 
 def used(session: Session, project_id: str, resource: str) -> int:
     """How much of a counted resource a project has now."""
-    return int(session.execute(_counters[resource](project_id)).scalar_one() or 0)
+    counter = _counters.get(resource) or _members(session)[resource]
+    return int(session.execute(counter(project_id)).scalar_one() or 0)
 
 
 def room(session: Session, project_id: str, resource: str) -> int | None:
@@ -129,9 +160,17 @@ def check(session: Session, ctx: Context, **wanted: int) -> None:
         if have + amount > limit:
             raise QuotaExceeded(
                 f"quota exceeded for {resource}: {have} of {limit} used, {amount} more wanted",
-                hint=f"Free some, or have an admin run: skydeck quota set --{resource.replace('_', '-')} "
-                f"{have + amount} {ctx.project_name}",
+                hint=f"Free some, or have an admin run: skydeck quota set {_option(resource, have + amount)} "
+                f"{ctx.project_name}",
             )
+
+
+def _option(resource: str, limit: int) -> str:
+    """How the command line sets it."""
+    if resource in DEFAULTS:
+        return f"--{resource.replace('_', '-')} {limit}"
+    what, _, volume_type = resource.partition("_")
+    return f"--volume-type {volume_type} --{what} {limit}"
 
 
 def forget(session: Session, project_id: str) -> None:
@@ -141,15 +180,16 @@ def forget(session: Session, project_id: str) -> None:
 
 
 def show(session: Session, ctx: Context, project_id: str) -> list[Usage]:
-    """Limits and use of a project, in the order of DEFAULTS."""
+    """Limits and use of a project, in the order of DEFAULTS; of families those that are limited."""
     authorize(ctx, "quota:show")
     return [
         Usage(
             resource=resource,
             limit=limit,
-            used=used(session, project_id, resource) if resource in _counters else None,
+            used=used(session, project_id, resource) if resource in _counters or resource not in DEFAULTS else None,
         )
         for resource, limit in limits(session, project_id).items()
+        if resource in DEFAULTS or limit != UNLIMITED
     ]
 
 
@@ -157,7 +197,7 @@ def update(session: Session, ctx: Context, project_id: str, project_name: str, v
     """Set a project's own limits (or, for project_id `default`, the class's). A limit below use is allowed."""
     authorize(ctx, "quota:set")
     for resource, limit in values.items():
-        if resource not in DEFAULTS:
+        if resource not in DEFAULTS and resource not in _members(session):
             raise Invalid(f"unknown quota {resource!r}", hint=f"Known: {', '.join(DEFAULTS)}.")
         if limit < UNLIMITED:
             raise Invalid(f"quota {resource} cannot be {limit}", hint="-1 means unlimited.")

@@ -12,12 +12,12 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import func
 from sqlmodel import Session, col
 
+from core.audit import change, record
 from core.context import Context
 from core.errors import Conflict, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import addresses, fabric, ports, usage  # noqa: F401 - usage tells the quotas how they are counted
-from core.network.audit import change, record
 from core.network.fabric import NetworkingPending
 from core.network.routers import gateway
 from core.network.tables import (

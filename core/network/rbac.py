@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from sqlmodel import Session, col
 
+from core.audit import record
 from core.context import Context
 from core.errors import Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.identity.projects import Project
 from core.network import fabric, networks, usage  # noqa: F401 - usage tells the quotas how policies are counted
-from core.network.audit import record
 from core.network.networks import access
 from core.network.networks.access import EVERYONE, EXTERNAL, SHARED
 from core.network.tables import Network, RbacPolicy

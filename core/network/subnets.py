@@ -12,13 +12,13 @@ from sqlalchemy import func
 from sqlmodel import Session, col
 
 from core import names
+from core.audit import change, record
 from core.context import Context
 from core.errors import Conflict, Invalid
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import addresses, fabric, finding, networks, ports
 from core.network.addresses import Address, Block, derived, inside, of_network, pick
-from core.network.audit import change, record
 from core.network.tables import DHCP, ROUTER_INTERFACE, FixedIP, Network, Port, Subnet
 from core.sql import select
 from core.store import clock_of, now

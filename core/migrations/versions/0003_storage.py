@@ -1,5 +1,8 @@
 """Storage"""
 
+import datetime
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -285,3 +288,37 @@ def upgrade() -> None:
     op.add_column("image", sa.Column("hidden", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("image", sa.Column("store", sa.String(), nullable=False, server_default="file"))
     op.add_column("image", sa.Column("instance_id", sa.String(), nullable=True))
+
+    _first_objects()
+
+
+def _first_objects() -> None:
+    """A cloud that was there before keeps volumes where a new one does; a fresh one is filled with all its objects."""
+    db = op.get_bind()
+    if db.execute(sa.select(sa.func.count()).select_from(sa.table("cloud"))).scalar_one() == 0:
+        return
+    at = int(datetime.datetime.now(datetime.UTC).timestamp() * 1_000_000)
+    backend = sa.table(
+        "backend",
+        *map(sa.column, ("id", "name", "driver", "enabled", "disabled_reason", "availability_zone")),
+        *map(sa.column, ("max_over_subscription", "reserved_percent", "description", "created_at")),
+        sa.column("options", sa.JSON),
+    )
+    db.execute(
+        sa.insert(backend).values(
+            id=str(uuid.uuid4()), name="local", driver="file", options={}, enabled=True, disabled_reason="",
+            availability_zone="", max_over_subscription=10.0, reserved_percent=5,
+            description="Files on each host's own disk", created_at=at,
+        )
+    )  # fmt: skip
+    volume_type = sa.table(
+        "volume_type",
+        *map(sa.column, ("id", "name", "description", "is_public", "is_default", "created_at")),
+        sa.column("extra_specs", sa.JSON),
+    )
+    db.execute(
+        sa.insert(volume_type).values(
+            id=str(uuid.uuid4()), name="__DEFAULT__", description="", is_public=True, is_default=True, extra_specs={},
+            created_at=at,
+        )
+    )  # fmt: skip

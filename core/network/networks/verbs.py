@@ -11,13 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
 from core import names
+from core.audit import change, record
 from core.config import Config
 from core.context import Context
 from core.errors import Conflict, Invalid
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import fabric, segments, usage  # noqa: F401 - usage tells the quotas how nouns are counted
-from core.network.audit import change, record
 from core.network.networks import access
 from core.network.networks.access import EVERYONE, EXTERNAL, SHARED, owned
 from core.network.tables import DHCP, HOST_GATEWAY, FixedIP, FloatingIP, Network, Port, Router, Subnet

@@ -9,13 +9,13 @@ from sqlalchemy import delete as sql_delete
 from sqlmodel import Session, col
 
 from core import names
+from core.audit import change, record
 from core.context import Context
 from core.errors import Conflict, Forbidden, Invalid
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import addresses, finding, macs, networks
 from core.network.addresses import Asked
-from core.network.audit import change, record
 from core.network.ports import checks, plugging
 from core.network.security_groups import default_group, resolve
 from core.network.tables import (

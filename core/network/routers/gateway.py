@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from sqlmodel import Session, col
 
+from core.audit import record
 from core.context import Context
 from core.errors import Conflict, Invalid, NotFound
 from core.identity.policy import authorize
 from core.network import addresses, fabric, macs, networks, ports
-from core.network.audit import record
 from core.network.networks.access import EXTERNAL
 from core.network.routers.access import (
     check_no_floating_ips,

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 from sqlmodel import Session, col
 
+from core.audit import record
 from core.context import Context
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import addresses, fabric, ports, subnets
-from core.network.audit import record
 from core.network.routers.access import (
     Attached,
     check_no_floating_ips,

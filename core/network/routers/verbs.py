@@ -9,12 +9,12 @@ from sqlalchemy import delete as sql_delete
 from sqlmodel import Session, col
 
 from core import names
+from core.audit import change, record
 from core.context import Context
 from core.errors import Conflict, Invalid
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import addresses, fabric, usage  # noqa: F401 - usage tells the quotas how routers are counted
-from core.network.audit import change, record
 from core.network.fabric import NetworkingPending
 from core.network.routers.access import Attached, find, interfaces, networks_of
 from core.network.routers.gateway import check_snat, drop_gateway, set_gateway

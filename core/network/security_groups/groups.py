@@ -10,12 +10,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
 from core import names
+from core.audit import change, record
 from core.context import Context
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import fabric, finding, usage  # noqa: F401 - usage tells the quotas how groups are counted
-from core.network.audit import change, record
 from core.network.tables import PortSecurityGroup, SecurityGroup, SecurityGroupRule
 from core.sql import select
 from core.store import clock_of, now

@@ -10,12 +10,12 @@ from typing import Final
 
 from sqlmodel import Session, col
 
+from core.audit import record
 from core.context import Context
 from core.errors import Conflict, Invalid, NotFound
 from core.identity import quotas
 from core.identity.policy import authorize
 from core.network import addresses, fabric
-from core.network.audit import record
 from core.network.security_groups import groups
 from core.network.tables import SecurityGroup, SecurityGroupRule
 from core.sql import select

@@ -45,6 +45,12 @@ ADMINS = [
     "network:share_all",
     "network:repair",
     "router:no_snat",
+    "volume:force_delete",
+    "volume_type:manage",
+    "backend:list",
+    "backend:manage",
+    "image:deactivate",
+    "image:cache",
     "all_projects",
 ]
 """What the document leaves to the operator (semantics K)."""

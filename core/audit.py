@@ -1,4 +1,4 @@
-"""Changing a row of networking and telling the audit trail just what changed."""
+"""Changing a row and telling the audit trail just what changed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def record(
         kind=kind,
         id=row.id,
         name=getattr(row, "name", "") or row.id,
-        project_id=row.project_id,
+        project_id=getattr(row, "project_id", None),
         before=before,
         after=after,
     )
