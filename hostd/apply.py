@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from hostd.crash import READ_ACTS, CrashPoints
-from hostd.drivers import SPECS, Driver, Guests, Images, Spec, Step
+from hostd.drivers import SPECS, AnyDriver, Guests, Images, Spec, Step
 from hostd.events import Feed, Run
 from hostd.journal import Entry, Journal, State, as_host_error
 from hostd.spec import (
@@ -27,15 +27,19 @@ from hostd.spec import (
     Acted,
     Applied,
     Apply,
+    BackendSpec,
     ErrorCode,
     HostError,
     ObjectKind,
+    SnapshotSpec,
+    VolumeSpec,
     Want,
     WireError,
     digest,
     dump,
     load,
 )
+from hostd.storage.volumes.volumes import Volumes
 
 STARTS_AT_ONCE: Final = 4
 """Guests being brought up at the same time: more only compete for the processor (measured: 20 starts
@@ -65,8 +69,9 @@ class Applier:
         *,
         journal: Journal,
         feed: Feed,
-        drivers: Mapping[ObjectKind, Driver[Any, Any]],
+        drivers: Mapping[ObjectKind, AnyDriver],
         guests: Guests,
+        volumes: Volumes,
         images: Images,
         crash: CrashPoints,
         run_journal: Run,
@@ -76,6 +81,7 @@ class Applier:
         self._feed = feed
         self._drivers = drivers
         self._guests = guests
+        self._volumes = volumes
         self._images = images
         self._crash = crash
         self._run_journal = run_journal
@@ -112,7 +118,7 @@ class Applier:
         return await asyncio.shield(self._converge_once(entry, spec))
 
     async def replay(self, kind: ObjectKind) -> None:
-        """Converge again what a dead process left as intent of this kind. Networking comes before guests that use it.
+        """Converge again what a dead process left as intent of this kind. What guests stand on comes before guests.
 
         A networking that was done is looked at as well: after a reboot of the host nothing is left of it.
         Failures are in the journal and the feed, not raised.
@@ -165,7 +171,7 @@ class Applier:
         driver = self._drivers[entry.kind]
         step: Step | None = None
         try:
-            seen = await self._run_driver(driver.seen, entry.uuid)
+            seen = await self._run_driver(_look, driver, spec)
             steps = driver.plan(spec, seen)
             for step in steps:
                 await self._step(entry, spec, step)
@@ -206,6 +212,8 @@ class Applier:
         """
         if asked.verb not in ACTS:
             raise HostError(ErrorCode.PROTOCOL, f"unknown verb {asked.verb}")
+        if asked.verb == "storage_seen":
+            return Acted(request=asked.request, detail=await self._run_driver(_storage_seen, self._volumes, asked.args))
         if asked.verb in READ_ACTS:
             detail = await self._run_driver(self._guests.act, asked.verb, asked.uuid, asked.args)
             return Acted(request=asked.request, detail=detail)
@@ -229,6 +237,16 @@ class Applier:
             await self._run_journal(self._journal.finish_act, asked, State.DONE, detail)
         self._crash.at("act:outcome")
         return Acted(request=asked.request, detail=detail)
+
+
+def _look(driver: Any, spec: Spec) -> Any:
+    """What is there of an object: found by its uuid, or where its spec says that it is kept."""
+    return driver.look(spec) if isinstance(spec, VolumeSpec | SnapshotSpec) else driver.seen(spec.uuid)
+
+
+def _storage_seen(volumes: Volumes, args: dict[str, Any]) -> dict[str, Any]:
+    asked = [load(BackendSpec, backend) for backend in args.get("backends", ())]
+    return {"backends": [dump(seen) for seen in volumes.seen(asked)]}
 
 
 def _task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -11,9 +11,9 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from hostd.drivers import Driver
+from hostd.drivers import AnyDriver
 from hostd.spec import ACTS
 
 ENVIRONMENT: Final = "SKYDECK_CRASH"
@@ -21,7 +21,7 @@ ENVIRONMENT: Final = "SKYDECK_CRASH"
 IMAGE_LABELS: Final = ("image:partial", "image:verified", "image:renamed")
 """While an image is received: after its first bytes, before and after it gets its name."""
 
-READ_ACTS: Final = frozenset({"console_log"})
+READ_ACTS: Final = frozenset({"console_log", "storage_seen"})
 """Acts that change nothing: neither journalled nor crash points."""
 
 
@@ -50,7 +50,7 @@ class CrashPoints:
 NEVER: Final = CrashPoints(label=None, file=None)
 
 
-def labels(drivers: Iterable[Driver[Any, Any]]) -> Iterator[str]:
+def labels(drivers: Iterable[AnyDriver]) -> Iterator[str]:
     """Every label there is, in the order in which one apply would meet them."""
     for driver in drivers:
         yield f"{driver.kind}:intent"

@@ -7,9 +7,8 @@ driver reads (`seen`), decides purely (`plan`) and acts in named steps (`execute
 All methods block unless said otherwise; the daemon calls them in threads, at most one at a time per object
 and several at once for different objects. Whatever fails is raised as HostError.
 
-`hostd serve` builds them as `hostd.compute.driver.GuestDriver(state=Path, run=Path)` and
-`hostd.network.driver.NetworkingDriver(state=Path, run=Path)`. Construction must be quick and must not
-touch the host; libraries that load slowly are imported by `start`.
+`hostd serve` builds them: see `serve.drivers`. Construction must be quick and must not touch the host; libraries
+that load slowly are imported by `start`.
 """
 
 from __future__ import annotations
@@ -112,6 +111,28 @@ class Driver(Protocol[SpecT, SeenT]):
 
     def result(self, spec: SpecT) -> tuple[PowerState | None, dict[str, Any]]:
         """What `Applied` says once the plan was carried out: power state and details."""
+
+
+class PlacedDriver(Protocol[SpecT, SeenT]):
+    """As `Driver`, for objects of which the spec alone says where they are: the look is given the spec."""
+
+    @property
+    def kind(self) -> ObjectKind: ...
+
+    @property
+    def steps(self) -> tuple[str, ...]: ...
+
+    def look(self, spec: SpecT) -> SeenT:
+        """What is really there of the object that the spec names, there or not."""
+
+    def plan(self, spec: SpecT, seen: SeenT) -> tuple[Step, ...]: ...
+
+    def execute(self, step: Step, spec: SpecT, context: StepContext) -> None: ...
+
+    def result(self, spec: SpecT) -> tuple[PowerState | None, dict[str, Any]]: ...
+
+
+AnyDriver = Driver[Any, Any] | PlacedDriver[Any, Any]
 
 
 @attrs.frozen(kw_only=True)

@@ -35,7 +35,7 @@ from hostd.crash import NEVER
 from hostd.drivers import Step
 from hostd.host import Machine
 from hostd.journal import Journal
-from hostd.memory import MemoryGuests, MemoryNetworking, Record
+from hostd.memory import MemoryExports, MemoryGuests, MemoryNetworking, MemoryPools, Record
 from hostd.service import HostService, Parts, Session
 from hostd.spec import (
     CALLS,
@@ -54,6 +54,11 @@ from hostd.spec import (
     frame,
     load,
 )
+from hostd.storage.volumes.driver import VolumeDriver
+from hostd.storage.volumes.snapshots import SnapshotDriver
+from hostd.storage.volumes.volumes import Volumes
+from hostd.streams import plain
+from hostd.streams.contents import HostDisks
 
 T = TypeVar("T")
 
@@ -102,10 +107,12 @@ class FakeHost:
         name: str = "fake",
         capacity: Capacity = ROOMY,
         root: Path | None = None,
+        shared: Path | None = None,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] | None = None,
     ) -> None:
-        """`new_id` makes the ids of host and journal; by default they follow from the name."""
+        """`new_id` makes the ids of host and journal; by default they follow from the name. `shared` is where the
+        volumes of shared backends are: hosts that are given the same directory reach the same ones."""
         if root is None:
             root = Path(tempfile.mkdtemp(prefix="skydeck-fake-"))
             weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
@@ -115,8 +122,21 @@ class FakeHost:
         self._machine = _FakeMachine(state=root, new_id=self._new_id, name=name, identity=self._new_id(), has=capacity)
         self._domains: MutableMapping[str, Record] = {}
         self._networking: MutableMapping[str, Record] = {}
-        self.guests: Final = MemoryGuests(self._domains, consoles=root)
+        self._exported: MutableMapping[str, Record] = {}
+        self.pools: Final = MemoryPools(own=root / "volumes", shared=shared or root / "volumes")
+        """Tests may take a backend down, by its uuid: `pools.down[uuid] = HostError(...)`."""
+        self.volumes: Final = Volumes(state=root, run=root, backends=self.pools.make, patience=None)
+        self.guests: Final = MemoryGuests(self._domains, consoles=root, storage=self.volumes)
         """Tests may change a guest behind the controller's back: `guests.set_power`."""
+        self.volumes.live = self.guests
+        self.exports: Final = MemoryExports(self._exported, guests=self.guests, files=root / "exported")
+        self.disks: Final = HostDisks(
+            backend=self.volumes.backend,
+            export=self.exports.source,
+            holder=self.guests.holder,
+            run=root,
+            open=plain.opened,
+        )
         self.images: Final = ImageCache(root / "images", clock=clock, crash=NEVER)
         self._journal = self._new_journal()
         self._service: HostService | None = None
@@ -163,11 +183,12 @@ class FakeHost:
         self._machine.has = capacity
 
     def fail_next(self, where: str, error: HostError, *, times: int = 1) -> None:
-        """Make the next call, step or act of that name raise `error`."""
+        """Make the next call, step or act of that name raise `error`. A step may be named with its kind: a volume's
+        and a snapshot's deletion are `volume.delete` and `snapshot.delete`."""
         self._failing.setdefault(where, deque()).extend([error] * times)
 
     def hold(self, step: str) -> asyncio.Event:
-        """Make steps and acts of that name wait until the event returned is set."""
+        """Make steps and acts of that name wait until the event returned is set. Named as for `fail_next`."""
         self._held[step] = asyncio.Event()
         return self._held[step]
 
@@ -226,6 +247,9 @@ class FakeHost:
                 images=self.images,
                 guests=self.guests,
                 networking=MemoryNetworking(self._networking),
+                volumes=self.volumes,
+                storage=(VolumeDriver(self.volumes), SnapshotDriver(self.volumes), self.exports),
+                disks=self.disks,
                 machine=self._machine,
                 crash=NEVER,
                 clock=self._clock,
@@ -241,14 +265,17 @@ class FakeHost:
 
     async def _in_place(self, function: Callable[..., T], *args: Any) -> T:
         await asyncio.sleep(0)  # where the daemon would be in a thread, others get their turn
-        name = args[0].name if args and isinstance(args[0], Step) else None
-        if function == self.guests.act:
-            name = args[0]
-        if name is not None:
+        for name in self._names(function, *args):
             if held := self._held.get(name):
                 await held.wait()
             self.failure(name)
         return function(*args)
+
+    def _names(self, function: Any, *args: Any) -> tuple[str, ...]:
+        """By which `fail_next` and `hold` know a step or an act."""
+        if args and isinstance(step := args[0], Step):
+            return step.name, f"{function.__self__.kind}.{step.name}"
+        return (args[0],) if function == self.guests.act else ()
 
 
 class FakeConnection:

@@ -11,21 +11,28 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
+import attrs
+
 from hostd.cache import ImageCache
 from hostd.crash import ENVIRONMENT, CrashPoints
-from hostd.drivers import Guests, Networking
+from hostd.drivers import AnyDriver, Guests, Networking
 from hostd.events import Run
 from hostd.host import Machine
 from hostd.journal import Journal
 from hostd.server import Server, listen
 from hostd.service import HostService, Parts
 from hostd.spec import HostError
+from hostd.storage.volumes.driver import VolumeDriver
+from hostd.storage.volumes.snapshots import SnapshotDriver
+from hostd.storage.volumes.volumes import Volumes
+from hostd.streams.contents import HostDisks, NoDisks
+from hostd.streams.disks import Disks
 
 T = TypeVar("T")
 
@@ -47,7 +54,7 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
         sys.stderr.write(f"another hostd holds {run / 'hostd.pid'}\n")
         return 2
     crash = CrashPoints(label=os.environ.get(ENVIRONMENT), file=run / "crash")
-    guests, networking = drivers(state=state, run=run, memory=memory)
+    made = drivers(state=state, run=run, memory=memory)
     try:
         journal = Journal(state / "journal.db", clock=time.time, new_id=_new_id)
     except HostError as bad:
@@ -56,8 +63,11 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
     parts = Parts(
         journal=journal,
         images=ImageCache(state / "images", clock=time.time, crash=crash),
-        guests=guests,
-        networking=networking,
+        guests=made.guests,
+        networking=made.networking,
+        volumes=made.volumes,
+        storage=made.storage,
+        disks=made.disks,
         machine=Machine(state=state, new_id=_new_id),
         crash=crash,
         clock=time.time,
@@ -77,19 +87,59 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
     os._exit(code)
 
 
-def drivers(*, state: Path, run: Path, memory: bool) -> tuple[Guests, Networking]:
-    """The drivers of this host, not started; `memory` for those that touch no host."""
-    if memory:
-        from hostd.memory import Directory, MemoryGuests, MemoryNetworking
+@attrs.frozen(kw_only=True)
+class Drivers:
+    """What touches this host, not started. Iterates over the drivers, those first that others stand on."""
 
-        world = state / "memory"
-        return MemoryGuests(Directory(world / "guests"), consoles=run), MemoryNetworking(
-            Directory(world / "networking")
-        )
+    guests: Guests
+    networking: Networking
+    volumes: Volumes
+    storage: tuple[AnyDriver, ...]
+    """Of volumes, snapshots and exports."""
+    disks: Disks
+
+    def __iter__(self) -> Iterator[AnyDriver]:
+        return iter((self.guests, self.networking, *self.storage))
+
+
+def drivers(*, state: Path, run: Path, memory: bool) -> Drivers:
+    """The drivers of this host; `memory` for those that touch no host."""
+    return _in_memory(state, run) if memory else _real(state, run)
+
+
+def _real(state: Path, run: Path) -> Drivers:
     from hostd.compute.driver import GuestDriver
     from hostd.network.driver import NetworkingDriver
 
-    return GuestDriver(state=state, run=run), NetworkingDriver(state=state, run=run)
+    volumes = Volumes(state=state, run=run)
+    return Drivers(
+        guests=GuestDriver(state=state, run=run),
+        networking=NetworkingDriver(state=state, run=run),
+        volumes=volumes,
+        storage=(VolumeDriver(volumes), SnapshotDriver(volumes)),
+        disks=NoDisks(),
+    )
+
+
+def _in_memory(state: Path, run: Path) -> Drivers:
+    from hostd.memory import Directory, MemoryExports, MemoryGuests, MemoryNetworking, MemoryPools
+    from hostd.streams import plain
+
+    world = state / "memory"
+    pools = MemoryPools(own=world / "volumes", shared=world / "volumes")
+    volumes = Volumes(state=state, run=run, backends=pools.make)
+    guests = MemoryGuests(Directory(world / "guests"), consoles=run, storage=volumes)
+    volumes.live = guests
+    exports = MemoryExports(Directory(world / "exports"), guests=guests, files=world / "exported")
+    return Drivers(
+        guests=guests,
+        networking=MemoryNetworking(Directory(world / "networking")),
+        volumes=volumes,
+        storage=(VolumeDriver(volumes), SnapshotDriver(volumes), exports),
+        disks=HostDisks(
+            backend=volumes.backend, export=exports.source, holder=guests.holder, run=run, open=plain.opened
+        ),
+    )
 
 
 async def _serve(parts: Parts, listening: socket.socket) -> None:

@@ -17,7 +17,7 @@ from hostd import __version__
 from hostd.apply import Applier
 from hostd.cache import ImageCache
 from hostd.crash import CrashPoints
-from hostd.drivers import ConsolePaths, Guests, Happened, Networking
+from hostd.drivers import AnyDriver, ConsolePaths, Guests, Happened, Networking
 from hostd.events import Feed, Run
 from hostd.host import Machine
 from hostd.journal import Journal, stale
@@ -55,6 +55,8 @@ from hostd.spec import (
     dump,
     load,
 )
+from hostd.storage.volumes.volumes import Volumes
+from hostd.streams.disks import Disks
 
 PROBING: Final = Accel(mode="tcg", reason="probing kvm")
 
@@ -64,7 +66,7 @@ PROBE_RETRY: Final = 10.0
 PROBE_QUICK: Final = 1.0
 """Seconds: an answer that came sooner (no device, no QEMU) may change within a boot and costs nothing to ask again."""
 
-MUTATING: Final = frozenset({"sync", "apply", "act", "ack", "prune", "receive", "console"})
+MUTATING: Final = frozenset({"sync", "apply", "act", "ack", "prune", "receive", "console", "write"})
 """Calls that a stale controller may not make. A console is typed into."""
 
 log = logging.getLogger(__name__)
@@ -78,12 +80,18 @@ class Parts:
     images: ImageCache
     guests: Guests
     networking: Networking
+    volumes: Volumes
+    """What `storage` and the guests share."""
+    storage: tuple[AnyDriver, ...]
+    """The drivers of volumes, snapshots and exports."""
     machine: Machine
     crash: CrashPoints
     clock: Callable[[], float]
     run_journal: Run
     """Keeps the order of its calls."""
     run_driver: Run
+    disks: Disks
+    """What `read` and `write` open."""
 
 
 @attrs.frozen
@@ -104,12 +112,14 @@ class HostService:
         self._parts = parts
         self._journal = parts.journal
         self.images: Final = parts.images
+        self.disks: Final = parts.disks
         self._feed = Feed(parts.journal, run=parts.run_journal, clock=parts.clock)
         self._applier = Applier(
             journal=parts.journal,
             feed=self._feed,
-            drivers={ObjectKind.INSTANCE: parts.guests, ObjectKind.NETWORKING: parts.networking},
+            drivers={driver.kind: driver for driver in (parts.guests, parts.networking, *parts.storage)},
             guests=parts.guests,
+            volumes=parts.volumes,
             images=parts.images,
             crash=parts.crash,
             run_journal=parts.run_journal,
@@ -179,7 +189,9 @@ class HostService:
             await self._applier.replay(ObjectKind.NETWORKING)
         finally:
             self._networking_again.set()
-        await self._applier.replay(ObjectKind.INSTANCE)
+        # Exports copy what guests have, the others are what guests stand on.
+        for kind in (ObjectKind.VOLUME, ObjectKind.SNAPSHOT, ObjectKind.INSTANCE, ObjectKind.EXPORT):
+            await self._applier.replay(kind)
 
     async def _learn_accel(self) -> None:
         cached = await self._parts.run_journal(self._journal.meta, "accel")
@@ -293,7 +305,7 @@ class HostService:
         return Empty()
 
     async def _prune(self, body: Prune) -> Pruned:
-        return await self._parts.run_driver(self.images.prune, body.keep_bytes, body.digests)
+        return await self._parts.run_driver(self.images.prune, body.keep_bytes, body.digests, body.keep)
 
     async def _metadata_of(self, uuid: str) -> Metadata | None:
         """What an instance was last asked to be told about itself; None for one that is not, or no longer, here."""

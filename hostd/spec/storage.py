@@ -43,6 +43,8 @@ class VolumeSpec:
     """Of a volume that is there: grown to this, never shrunk, also under a guest that has it open on this host."""
     source: VolumeSource | None = None
     """Looked at when the volume is made, and never again."""
+    made: bool = False
+    """It was made before: when it is not there it is lost, and an empty one in its place would hide that."""
     revert_to: str | None = None
     """uuid of its newest snapshot, as which it shall be: what was written since is dropped. Nobody may have it open."""
 

@@ -13,14 +13,17 @@ import pytest
 from hostd.apply import STARTS_AT_ONCE
 from hostd.crash import labels
 from hostd.fake import FakeHost
-from hostd.memory import MemoryGuests, MemoryNetworking
+from hostd.serve import drivers
 from hostd.spec import (
     PROTOCOL,
     Act,
     Apply,
+    BackendSpec,
     DiskFormat,
+    DiskLimits,
     ErrorCode,
     EventKind,
+    ExportSpec,
     Hello,
     HostError,
     ImageRef,
@@ -31,7 +34,10 @@ from hostd.spec import (
     Observe,
     Receive,
     SegmentType,
+    SnapshotSpec,
     SubnetSpec,
+    VolumeDisk,
+    VolumeSpec,
     Want,
     Watch,
     dump,
@@ -60,14 +66,37 @@ NETWORK = NetworkSpec(
 NETWORKING = NetworkingSpec(uuid="33333333-0000-4000-8000-000000000001", networks=(NETWORK,))
 
 
-def instance(want: Want, generation: int) -> Apply:
-    spec = dump(attrs.evolve(GUEST, want=want))
+BACKEND = BackendSpec(uuid="44444444-0000-4000-8000-000000000001", driver="file")
+VOLUME = "55555555-0000-4000-8000-000000000001"
+SNAPSHOT = "66666666-0000-4000-8000-000000000001"
+EXPORT = "77777777-0000-4000-8000-000000000001"
+DISK = VolumeDisk(volume=VOLUME, backend=BACKEND)
+LIMITED = attrs.evolve(DISK, limits=DiskLimits(total_iops=100))
+
+
+def instance(want: Want, generation: int, **changes: Any) -> Apply:
+    spec = dump(attrs.evolve(GUEST, want=want, **changes))
     return Apply(kind=ObjectKind.INSTANCE, uuid=GUEST.uuid, generation=generation, spec=spec)
 
 
 def networking(want: Want, generation: int) -> Apply:
     spec = dump(attrs.evolve(NETWORKING, want=want))
     return Apply(kind=ObjectKind.NETWORKING, uuid=NETWORKING.uuid, generation=generation, spec=spec)
+
+
+def volume(generation: int, *, want: Want = Want.PRESENT, size_gb: int = 1, revert_to: str | None = None) -> Apply:
+    spec = VolumeSpec(uuid=VOLUME, want=want, backend=BACKEND, size_gb=size_gb, revert_to=revert_to)
+    return Apply(kind=ObjectKind.VOLUME, uuid=VOLUME, generation=generation, spec=dump(spec))
+
+
+def snapshot(want: Want, generation: int) -> Apply:
+    spec = SnapshotSpec(uuid=SNAPSHOT, want=want, volume=VOLUME, backend=BACKEND)
+    return Apply(kind=ObjectKind.SNAPSHOT, uuid=SNAPSHOT, generation=generation, spec=dump(spec))
+
+
+def export(want: Want, generation: int) -> Apply:
+    spec = ExportSpec(uuid=EXPORT, want=want, instance=GUEST.uuid, disk=VOLUME)
+    return Apply(kind=ObjectKind.EXPORT, uuid=EXPORT, generation=generation, spec=dump(spec))
 
 
 def act(verb: str) -> Act:
@@ -86,14 +115,25 @@ LIFE: list[Receive | Apply | Act] = [
     instance(Want.PAUSED, 2),
     instance(Want.SUSPENDED, 3),
     act("power_off_found"),
+    volume(1),
+    snapshot(Want.PRESENT, 1),
     instance(Want.RUNNING, 4),
-    instance(Want.STOPPED, 5),
-    instance(Want.ABSENT, 6),
+    instance(Want.PRESENT, 5, volumes=(DISK,)),
+    instance(Want.PRESENT, 6, volumes=(LIMITED,)),
+    volume(2, size_gb=2),
+    export(Want.PRESENT, 1),
+    export(Want.ABSENT, 2),
+    instance(Want.PRESENT, 7),
+    volume(3, size_gb=2, revert_to=SNAPSHOT),
+    snapshot(Want.ABSENT, 2),
+    volume(4, want=Want.ABSENT),
+    instance(Want.STOPPED, 8),
+    instance(Want.ABSENT, 9),
     networking(Want.ABSENT, 2),
 ]
 """Meets every crash point of the memory drivers at least once."""
 
-LABELS = list(labels([MemoryGuests({}, consoles=Path()), MemoryNetworking({})]))
+LABELS = list(labels(drivers(state=Path("/nowhere"), run=Path("/nowhere"), memory=True)))
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -118,6 +158,7 @@ async def test_killed_at_any_point_it_ends_as_if_never_killed(label: str, tmp_pa
     assert deaths == 1
     assert (seen.domains, seen.disks, seen.networks) == ((), (), ())
     assert [(image.verified, image.refs) for image in seen.images] == [(True, 0)]
+    assert list((tmp_path / "s").glob(f"**/*{VOLUME[:8]}*")) + list((tmp_path / "s").glob("**/*.snap")) == []
 
 
 async def carry(daemon: Daemon, peer: SocketPeer, asked: Receive | Apply | Act) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -102,3 +102,18 @@ class Backend(Protocol):
 
     def changed(self, volume: str, snapshot: str, *, since: str) -> Iterable[Extent] | None:
         """Ranges of a snapshot that may differ from an older one; None when it cannot be told."""
+
+
+@runtime_checkable
+class OverImages(Protocol):
+    """A backend of this host alone, whose volumes may stand on its image cache instead of on a copy.
+
+    Who calls `create_over`, or clones such a volume, has the cache hold the image for the new volume first, and
+    releases it when the volume is gone.
+    """
+
+    def create_over(self, volume: str, size: int, image: DiskSource, *, digest: str) -> None:
+        """A volume of `size` bytes over the cache's file, which is raw or qcow2 and never changes."""
+
+    def image(self, volume: str) -> str | None:
+        """The digest of the image it stands on; None when it stands on none, or is not there."""

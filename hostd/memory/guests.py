@@ -1,47 +1,32 @@
-"""Drivers whose guests and networks are small JSON files, or nothing but a dictionary.
-
-They behave as the real ones do towards the daemon, so that its own promises (generations, journal,
-crashes, queues) are tested on any machine, by anybody, in milliseconds. `fake` stands on them too.
-"""
+"""Guests that are nothing but records, with consoles that answer and disks that can be plugged in."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
-from hostd.drivers import ConsolePaths, Happened, NetworkingObserved, Step, StepContext
+from hostd.drivers import ConsolePaths, Happened, Images, Step, StepContext, Storage
+from hostd.memory.records import Record
 from hostd.spec import (
     Accel,
     DiskSeen,
     DomainSeen,
     ErrorCode,
     EventKind,
-    Hop,
     HostError,
     ImageRef,
     InstanceSpec,
-    LinkSeen,
-    Metadata,
-    NetworkingSeen,
-    NetworkingSpec,
-    NetworkSeen,
     ObjectKind,
     PowerState,
-    Trace,
-    Traced,
-    Verdict,
+    VolumeDisk,
     Want,
     dump,
+    load,
 )
-
-Record = dict[str, Any]
-"""What there is of one guest: {files, name, power, quarantined}; of the networking: what each step keeps."""
 
 _POWER: Final = {
     Want.RUNNING: PowerState.RUNNING,
@@ -58,43 +43,37 @@ _STEP_TO: Final = {
 }
 
 
-class Directory(MutableMapping[str, Record]):
-    """Records that survive the process, one file each."""
+_OPEN: Final = frozenset({PowerState.RUNNING.value, PowerState.PAUSED.value})
+"""Power states in which a guest has its disks open."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.mkdir(parents=True, exist_ok=True)
-
-    def __getitem__(self, uuid: str) -> Record:
-        try:
-            record: Record = json.loads((self._path / uuid).read_text())
-        except FileNotFoundError:
-            raise KeyError(uuid) from None
-        return record
-
-    def __setitem__(self, uuid: str, record: Record) -> None:
-        fresh = self._path / f".{uuid}"
-        fresh.write_text(json.dumps(record))
-        fresh.rename(self._path / uuid)
-
-    def __delitem__(self, uuid: str) -> None:
-        (self._path / uuid).unlink()
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in sorted(os.listdir(self._path)) if not name.startswith("."))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+_GIB: Final = 1 << 30
 
 
 class MemoryGuests:
-    """drivers.Guests over records."""
+    """drivers.Guests and drivers.LiveDisks over records: {files, root, name, power, quarantined, volumes}, of which
+    `root` is {size, digest} and `volumes` what VolumeDisks are dumped as."""
 
     kind = ObjectKind.INSTANCE
-    steps = ("disks", "define", "start", "stop", "pause", "suspend", "undefine", "delete_disks")
+    steps = (
+        "disks",
+        "define",
+        "detach_disks",
+        "attach_disks",
+        "limit_disks",
+        "start",
+        "stop",
+        "pause",
+        "suspend",
+        "undefine",
+        "delete_disks",
+    )
 
-    def __init__(self, records: MutableMapping[str, Record], *, consoles: Path) -> None:
-        """`consoles` is a directory for sockets and logs; its path must be short (108 bytes in all)."""
+    def __init__(self, records: MutableMapping[str, Record], *, consoles: Path, storage: Storage | None = None) -> None:
+        """`consoles` is a directory for sockets and logs; its path must be short (108 bytes in all).
+
+        `storage` is asked for every volume that is plugged in; None plugs in whatever is named.
+        """
+        self._storage = storage
         self._records = records
         self._consoles = consoles
         self._ports: dict[str, _EchoConsole] = {}
@@ -130,11 +109,14 @@ class MemoryGuests:
         steps = []
         if not here.get("files"):
             steps.append(Step("disks"))
-        if here.get("name") != spec.name or here.get("quarantined"):
+        power = PowerState(here.get("power") or PowerState.SHUTDOWN)
+        plugging = _plugging(spec, here)
+        if here.get("name") != spec.name or here.get("quarantined") or (plugging and power.value not in _OPEN):
             steps.append(Step("define"))
+        if power.value in _OPEN:
+            steps += [Step(name) for name in plugging]
         if spec.want is Want.PRESENT:
             return tuple(steps)
-        power = PowerState(here.get("power") or PowerState.SHUTDOWN)
         wanted = _POWER[spec.want]
         if wanted in (PowerState.PAUSED, PowerState.SUSPENDED) and power is PowerState.SHUTDOWN:
             steps.append(Step("start"))
@@ -146,11 +128,21 @@ class MemoryGuests:
         match step.name:
             case "disks":
                 context.cache.hold(spec.uuid, [ref.digest for ref in _images(spec)])
-                self._change(spec.uuid, files=True)
+                digest = None if spec.image is None else spec.image.digest
+                self._change(spec.uuid, files=True, root={"size": spec.root_gb * _GIB, "digest": digest})
                 context.progress(100)
             case "define":
-                power = self._records.get(spec.uuid, {}).get("power") or PowerState.SHUTDOWN.value
+                record = self._records.get(spec.uuid, {})
+                power = record.get("power") or PowerState.SHUTDOWN.value
                 self._change(spec.uuid, name=spec.name, power=power, quarantined=False)
+                if power not in _OPEN:
+                    self._plug(spec)
+            case "detach_disks":
+                wanted = {disk.volume for disk in spec.volumes}
+                kept = [known for known in self._volumes(spec.uuid) if known.volume in wanted]
+                self._change(spec.uuid, volumes=[dump(known) for known in kept])
+            case "attach_disks" | "limit_disks":
+                self._plug(spec)
             case "undefine":
                 self._change(spec.uuid, power=None)
             case "delete_disks":
@@ -204,6 +196,60 @@ class MemoryGuests:
         )
         return domains, disks, ()
 
+    # ------------------------------------------------------------------------ disks
+
+    def is_on(self, uuid: str) -> bool:
+        """Whether there is a guest that has its disks open."""
+        return self._records.get(uuid, {}).get("power") in _OPEN
+
+    def disk(self, uuid: str, name: str, cache: Images) -> tuple[Path | None, int]:
+        """The file with a disk's first bytes (None: all zeros) and its size; `name` as in ExportSpec.
+
+        Raises HostError(NOT_FOUND).
+        """
+        record = self._find(uuid)
+        if name == "root":
+            root = record.get("root") or {"size": 0, "digest": None}
+            return (cache.path_of(root["digest"]) if root["digest"] else None), root["size"]
+        for disk in self._volumes(uuid):
+            if disk.volume == name and self._storage is not None:
+                path = Path(self._storage.source(disk).name)
+                return path, path.stat().st_size
+        raise HostError(ErrorCode.NOT_FOUND, f"guest {uuid} has no disk {name}")
+
+    def holder(self, volume: str) -> str | None:
+        with self._lock:
+            uuids = list(self._records)
+        for uuid in uuids:
+            if self.is_on(uuid) and any(disk.volume == volume for disk in self._volumes(uuid)):
+                return uuid
+        return None
+
+    def resize(self, volume: str, size: int) -> None:
+        self._held(volume)
+
+    def overlay(self, volume: str, top: Path, *, quiesce: bool) -> bool:
+        self._held(volume)
+        return quiesce
+
+    def merge(self, volume: str, *, top: Path, base: Path) -> None:
+        self._held(volume)
+
+    def _held(self, volume: str) -> None:
+        if self.holder(volume) is None:
+            raise HostError(ErrorCode.BAD_STATE, f"no running guest of this host has volume {volume}")
+
+    def _volumes(self, uuid: str) -> tuple[VolumeDisk, ...]:
+        return _plugged(self._records.get(uuid, {}))
+
+    def _plug(self, spec: InstanceSpec) -> None:
+        if self._storage is not None:
+            for disk in spec.volumes:
+                self._storage.source(disk)
+        self._change(spec.uuid, volumes=[dump(disk) for disk in spec.volumes])
+
+    # ------------------------------------------------------------------------ beyond convergence, of the daemon's
+
     def quarantine(self, uuid: str) -> None:
         self._find(uuid)
         self._change(uuid, quarantined=True)
@@ -240,65 +286,20 @@ class MemoryGuests:
         return self._consoles / f"{uuid[:8]}.log"
 
 
-class MemoryNetworking:
-    """drivers.Networking over records: the document of the host, part by part as the real driver has them."""
-
-    kind = ObjectKind.NETWORKING
-    steps = ("firewall", "links", "routers", "remove")
-
-    def __init__(self, records: MutableMapping[str, Record]) -> None:
-        self._records = records
-
-    def start(self, on_event: Callable[[Happened], None], metadata_of: Callable[[str], Metadata | None]) -> None:
-        """Nothing happens here by itself."""
-
-    def stop(self) -> None:
-        """Nothing runs here."""
-
-    def seen(self, uuid: str) -> Record | None:
-        return self._records.get(uuid)
-
-    def plan(self, spec: NetworkingSpec, seen: Record | None) -> tuple[Step, ...]:
-        if spec.want is Want.ABSENT:
-            return (Step("remove"),) if seen is not None else ()
-        here = seen or {}
-        return tuple(Step(name) for name in ("firewall", "links", "routers") if here.get(name) != _part(spec, name))
-
-    def execute(self, step: Step, spec: NetworkingSpec, context: StepContext) -> None:
-        if step.name == "remove":
-            self._records.pop(spec.uuid, None)
-        else:
-            self._records[spec.uuid] = self._records.get(spec.uuid, {}) | {step.name: _part(spec, step.name)}
-
-    def result(self, spec: NetworkingSpec) -> tuple[PowerState | None, dict[str, Any]]:
-        return None, {}
-
-    def observe(self) -> NetworkingObserved:
-        uuids = [network["uuid"] for record in self._records.values() for network in record.get("links", ())]
-        return NetworkingObserved(
-            networking=NetworkingSeen(generation=None, healthy=True, backend="memory"),
-            networks=tuple(NetworkSeen(uuid=uuid, healthy=True) for uuid in uuids),
-            links=tuple(LinkSeen(name=f"skb-{uuid[:8]}", kind="bridge", network=uuid, up=True) for uuid in uuids),
-        )
-
-    def trace(self, asked: Trace) -> Traced:
-        for record in self._records.values():
-            for port in record.get("firewall", {}).get("ports", ()):
-                if port["uuid"] == asked.port:
-                    return Traced(hops=(Hop(kind="tap", name=f"skt-{asked.port[:8]}", verdict=Verdict.PASS),))
-        raise HostError(ErrorCode.NOT_FOUND, f"port {asked.port} is not on this host")
+def _plugged(record: Record) -> tuple[VolumeDisk, ...]:
+    return tuple(load(VolumeDisk, disk) for disk in record.get("volumes", ()))
 
 
-def _part(spec: NetworkingSpec, name: str) -> Any:
-    """What a step of MemoryNetworking keeps of the document."""
-    plain = dump(spec)
-    match name:
-        case "firewall":
-            return {"ports": plain["ports"], "groups": plain["groups"]}
-        case "links":
-            return plain["networks"]
-        case _:
-            return {key: plain[key] for key in ("routers", "gateways", "floating")}
+def _plugging(spec: InstanceSpec, here: Record) -> tuple[str, ...]:
+    """Steps that bring a running guest's disks to what they shall be."""
+    known = {disk.volume: disk for disk in _plugged(here)}
+    wanted = {disk.volume: disk for disk in spec.volumes}
+    steps = (
+        ("detach_disks", known.keys() - wanted.keys()),
+        ("attach_disks", wanted.keys() - known.keys()),
+        ("limit_disks", [uuid for uuid in known.keys() & wanted.keys() if known[uuid] != wanted[uuid]]),
+    )
+    return tuple(name for name, changed in steps if changed)
 
 
 class _EchoConsole:
