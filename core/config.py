@@ -16,6 +16,10 @@ from typing import Any, get_type_hints
 from core.errors import Invalid
 
 
+Tables = dict[str, dict[str, str]]
+"""Tables of a kind, by name: [KIND.NAME] in the file. Numbers and truth values are read as words."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings. Units stand in each field's docstring."""
@@ -43,6 +47,19 @@ class Config:
     """Bytes of the largest image taken in (glance's image_size_cap)."""
     image_cache_bytes: int = 10 << 30
     """Bytes of unused images a host keeps (glance's image_cache_max_size)."""
+    image_store: str = "file"
+    """Where new images are kept: `file`, in `home`, or a name of image_stores."""
+    image_stores: Tables = dataclasses.field(default_factory=dict, hash=False)
+    """Object stores by name, each a table as [image_stores.NAME]: see core/images/stores/."""
+    image_store_cache_bytes: int = 20 << 30
+    """Bytes of images in object stores that the controller keeps at hand, to carry them to hosts."""
+    image_import_allow: str = ""
+    """By comma, networks and hosts (.DOMAIN: all of a domain) that images are fetched from though their addresses are
+    loopback, link-local, or private where image_import_private is off."""
+    image_import_private: bool = True
+    """Whether images are fetched from private addresses."""
+    image_import_seconds: int = 6 * 3600
+    """The longest that one attempt to fetch an image may take; the next one continues."""
     shutdown_timeout: int = 60
     """Seconds a guest gets to shut down before its power is cut."""
     drift_interval: int = 60
@@ -116,8 +133,24 @@ def _read(path: Path) -> dict[str, Any]:
     for key, value in settings.items():
         if key not in types or key == "home":
             raise Invalid(f"{path}: unknown setting {key!r}", hint=f"Known: {', '.join(sorted(types))}.")
+        if types[key] == Tables:
+            settings[key] = _tables(path, key, value)
+            continue
         if types[key] is float and type(value) is int:
             settings[key] = value = float(value)
         if type(value) is not types[key]:
             raise Invalid(f"{path}: {key} must be {types[key].__name__}", hint=f"It is {value!r}.")
     return settings
+
+
+def _tables(path: Path, key: str, value: Any) -> Tables:
+    if not isinstance(value, dict) or not all(isinstance(table, dict) for table in value.values()):
+        raise Invalid(f"{path}: {key} must be tables", hint=f"[{key}.NAME]")
+    for name, table in value.items():
+        for option, given in table.items():
+            if not isinstance(given, str | int | bool):
+                raise Invalid(f"{path}: {key}.{name}.{option} must be a word or a number", hint=f"It is {given!r}.")
+    return {
+        name: {option: str(given).lower() if isinstance(given, bool) else str(given) for option, given in table.items()}
+        for name, table in value.items()
+    }

@@ -40,9 +40,18 @@ def test_environment_over_file(tmp_path: Path) -> None:
     assert (changed.project, changed.database_url) == ("p", "postgresql+psycopg:///y")
 
 
+def test_tables(tmp_path: Path) -> None:
+    write(tmp_path, '[image_stores.fast]\ndriver = "s3"\nport = 9\nsecure = true')
+    found = config.load({"SKYDECK_HOME": str(tmp_path)}).image_stores
+    assert found == {"fast": {"driver": "s3", "port": "9", "secure": "true"}}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("image_stores = 1", "image_stores must be tables"),
+        ("[image_stores]\nfast = 1", "image_stores must be tables"),
+        ("[image_stores.fast]\nhosts = []", "image_stores.fast.hosts must be a word"),
         ("projekt = 1", "unknown setting 'projekt'"),
         ("project = 1", "project must be str"),
         ("host_builds = true", "host_builds must be int"),
