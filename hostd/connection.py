@@ -95,6 +95,20 @@ class Blocking:
         """Send a wire value as one frame. Raises OSError when the client has gone."""
         self._sock.sendall(encode(value))
 
+    def send_raw(self, *parts: bytes | bytearray) -> None:
+        """Send these bytes as one raw frame, without joining them first; none: the empty frame, which ends a stream.
+
+        Raises OSError when the client has gone.
+        """
+        length = sum(map(len, parts))
+        left = [memoryview(part) for part in (length.to_bytes(HEADER, "big"), *parts)]
+        while left:
+            sent = self._sock.sendmsg(left)
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if left:
+                left[0] = left[0][sent:]
+
     def end(self, patience: float, scratch: memoryview) -> None:
         """After an error in mid-stream: say no more, and swallow what is still coming for a while.
 

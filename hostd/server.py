@@ -1,7 +1,7 @@
 """The daemon's socket: frames in, calls made, replies out as they finish.
 
-Root alone may connect. Every connection says hello first; `receive` and `console` turn it into a byte
-stream for a while, and neither starts while other calls of that connection are unanswered.
+Root alone may connect. Every connection says hello first; `receive`, `console`, `read` and `write` turn it into a byte
+stream for a while, and none starts while other calls of that connection are unanswered.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from hostd.spec import (
     encode,
     load,
 )
+from hostd.streams import Streams
 
-STREAMS: Final = frozenset({"receive", "console"})
+STREAMS: Final = frozenset({"receive", "console", "read", "write"})
 
 ACCEPT_AGAIN: Final = 0.5
 """Seconds to hold off when the kernel would not give us a connection."""
@@ -49,6 +50,7 @@ class Server:
         self._service = service
         self._receiver = Receiver(service.images)
         self._consoles = Consoles(service.console)
+        self._streams = Streams(service.disks)
         self._clients: set[asyncio.Task[None]] = set()
 
     async def serve(self, listening: socket.socket) -> None:
@@ -72,7 +74,7 @@ class Server:
                 task.cancel()
 
     async def _client(self, connection: Connection) -> None:
-        client = _Client(self._service, self._receiver, self._consoles, connection)
+        client = _Client(self._service, self._receiver, self._consoles, self._streams, connection)
         try:
             await client.run()
         except OSError:
@@ -86,10 +88,18 @@ class Server:
 class _Client:
     """One connection, from hello to its end."""
 
-    def __init__(self, service: HostService, receiver: Receiver, consoles: Consoles, connection: Connection) -> None:
+    def __init__(
+        self,
+        service: HostService,
+        receiver: Receiver,
+        consoles: Consoles,
+        streams: Streams,
+        connection: Connection,
+    ) -> None:
         self._service = service
         self._receiver = receiver
         self._consoles = consoles
+        self._streams = streams
         self._connection = connection
         self._session: Session | None = None
         self._pending: set[asyncio.Task[None]] = set()
@@ -121,6 +131,10 @@ class _Client:
             return True
         if request.call == "receive":
             return await self._receiver.receive(self._connection, request.id, body)
+        if request.call == "read":
+            return await self._streams.read(self._connection, request.id, body)
+        if request.call == "write":
+            return await self._streams.write(self._connection, request.id, body)
         if request.call == "hello":
             await self._answer(request, self._hello(body))
         elif request.call == "console":

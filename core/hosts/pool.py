@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from core.config import Config
 from core.errors import HostFailed, NotFound, Unavailable
-from core.hosts.bulk import BulkLink, ConsoleStream
+from core.hosts.bulk import BulkLink, ConsoleStream, Extent
 from core.hosts.enroll.keys import ssh_target
 from core.hosts.enroll.layout import Layout
 from core.hosts.hosts import Host
@@ -24,7 +24,18 @@ from core.hosts.transport import SshTarget, SshTransport, Transport, UnixTranspo
 from core.images.stores import ImageStore
 from core.runner import Runner
 from core.sql import select
-from hostd.spec import TRANSIENT, Event, HelloReply, HostError, Observation, Observe
+from hostd.spec import (
+    TRANSIENT,
+    Event,
+    HelloReply,
+    HostError,
+    Observation,
+    Observe,
+    Read,
+    Reading,
+    Streamed,
+    Write,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -135,6 +146,20 @@ class HostHandle:
         try:
             async with self._bulk.console(uuid, write=write) as stream:
                 yield stream
+        except HostError as error:
+            raise failed(error, self.name) from error
+
+    @contextlib.asynccontextmanager
+    async def read(self, asked: Read) -> AsyncIterator[tuple[Reading, AsyncIterator[Extent]]]:
+        try:
+            async with self._bulk.read_extents(asked) as stream:
+                yield stream
+        except HostError as error:
+            raise failed(error, self.name) from error
+
+    async def write(self, asked: Write, extents: AsyncIterable[Extent]) -> Streamed:
+        try:
+            return await self._bulk.write_extents(asked, extents)
         except HostError as error:
             raise failed(error, self.name) from error
 

@@ -89,7 +89,7 @@ def asyncssh_key(public_key: str) -> asyncssh.SSHKey:
 
 
 class SshTransport:
-    """One asyncssh connection with one channel, for calls; bulk bytes travel elsewhere (core/hosts/bulk.py)."""
+    """One asyncssh connection with one channel, for calls; bulk bytes travel elsewhere (core/hosts/bulk)."""
 
     def __init__(
         self,

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
 from sqlmodel import Session
 
 from core.config import Config
+from core.hosts.bulk import Extent
 from core.network.fabric import Publisher
 from core.operations import operations
 from core.operations.operations import Operation
 from core.runner import Runner
-from hostd.spec import Observation
+from hostd.spec import Observation, Read, Reading, Streamed, Write
 
 T = TypeVar("T")
 
@@ -46,6 +48,12 @@ class HostLink(Protocol):
         """The host said it lacks this image after all."""
 
     async def observe(self) -> Observation: ...
+
+    def read(self, asked: Read) -> AbstractAsyncContextManager[tuple[Reading, AsyncIterator[Extent]]]:
+        """The contents of a disk, in order, as they are taken. Raises as `call`, also while they are."""
+
+    async def write(self, asked: Write, extents: AsyncIterable[Extent]) -> Streamed:
+        """Overwrite parts of a volume that nobody has open. Raises as `call`, and whatever `extents` raises."""
 
 
 class Hosts(Protocol):
