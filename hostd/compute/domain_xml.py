@@ -7,18 +7,20 @@ line) can only ever be text inside an element. Names and paths come from uuids a
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from hostd.spec import Accel, InstanceSpec, Nic
-from hostd.storage.disks import BACKING_FORMATS
-from hostd.storage.instances import CONFIG, CONSOLE, EPHEMERAL, ROOT, SEED, SWAP, base_file, boot_files
-
-_UNPRINTABLE: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from hostd.compute import disk_xml, guest_disks
+from hostd.compute.hardware import Q35, SCSI, UEFI, USB, buses
+from hostd.compute.xml_text import add, printable
+from hostd.drivers import DiskSource
+from hostd.spec import Accel, InstanceSpec, Nic, VolumeDisk, dump, load
+from hostd.storage.instances import CONSOLE, boot_files
 
 NAMESPACE: Final = "https://skydeck.dev/xmlns/instance/1"
 """Of our element in a domain's metadata. Stored in every domain: never changed."""
@@ -29,7 +31,10 @@ PREFIX: Final = "skydeck-"
 """Of our domains' names; the instance's uuid follows."""
 
 ROOT_PORTS: Final = 16
-"""PCIe root ports of a guest: each disk, NIC and controller takes one, and what is hot-plugged later needs one free."""
+"""PCIe root ports of a guest without volumes: each disk, NIC and controller takes one, and what is hot-plugged later
+needs one free. For each volume it has, it gets one more."""
+
+SCSI_CONTROLLER: Final = '<controller type="scsi" index="0" model="virtio-scsi" />'
 
 TRANSLATION_CACHE_MIB: Final = 32
 """TCG's code cache. Its default is a share of the host's memory and triples a small guest's size."""
@@ -43,7 +48,7 @@ LIFECYCLE: Final = {"on_poweroff": "destroy", "on_reboot": "restart", "on_crash"
 
 
 @attrs.frozen(kw_only=True)
-class Hardware:
+class Machinery:
     """What the host decides about a guest's hardware."""
 
     accel: Accel
@@ -61,6 +66,14 @@ class Places:
     console_socket: Path
 
 
+@attrs.frozen(kw_only=True)
+class Volumes:
+    """How the volumes of a guest are opened, and what the domain calls them so far; both by uuid."""
+
+    sources: Mapping[str, DiskSource] = attrs.field(factory=dict)
+    targets: Mapping[str, str] = attrs.field(factory=dict)
+
+
 def bridge_name(network_id: str) -> str:
     """The bridge of a network: 15 characters, the longest name Linux takes."""
     return f"skb-{network_id.replace('-', '')[:11]}"
@@ -71,9 +84,15 @@ def tap_name(port_id: str) -> str:
     return f"skt-{port_id.replace('-', '')[:11]}"
 
 
-def render(spec: InstanceSpec, hardware: Hardware, places: Places) -> str:
-    """The domain's XML, with the digest of everything else in it inside its metadata."""
-    domain = _domain(spec, hardware, places)
+NO_VOLUMES: Final = Volumes()
+
+
+def render(spec: InstanceSpec, machinery: Machinery, places: Places, volumes: Volumes = NO_VOLUMES) -> str:
+    """The domain's XML, with the digest of everything else in it inside its metadata.
+
+    `volumes.sources` holds every volume of `spec`. Raises HostError(BAD_STATE) for a volume that cannot be shared.
+    """
+    domain = _domain(spec, machinery, places, volumes)
     ours = domain.find(_OURS)
     assert ours is not None
     ours.set("digest", hashlib.sha256(_bytes(domain)).hexdigest())
@@ -104,12 +123,12 @@ def quarantined(xml: str) -> str:
     ours = domain.find(_OURS)
     if ours is None:
         metadata = domain.find("metadata")
-        ours = _add(_add(domain, "metadata") if metadata is None else metadata, f"{{{NAMESPACE}}}instance")
+        ours = add(add(domain, "metadata") if metadata is None else metadata, f"{{{NAMESPACE}}}instance")
         ours.set("uuid", domain.findtext("uuid", ""))
     ours.set("quarantined", "yes")
     title = domain.find("title")
     if title is None:
-        title = _add(domain, "title")
+        title = add(domain, "title")
     title.text = QUARANTINE_TITLE
     return _bytes(domain).decode()
 
@@ -132,172 +151,141 @@ def _bytes(domain: ET.Element) -> bytes:
     return text + b"\n"
 
 
-def _add(
-    parent: ET.Element, tag: str, attributes: dict[str, str] | None = None, *, text: str | None = None
-) -> ET.Element:
-    child = ET.SubElement(parent, tag, attributes or {})
-    child.text = text
-    return child
-
-
-def _domain(spec: InstanceSpec, hardware: Hardware, places: Places) -> ET.Element:
-    domain = ET.Element("domain", {"type": "kvm" if hardware.accel.mode == "kvm" else "qemu"})
-    _add(domain, "name", text=PREFIX + spec.uuid)
-    _add(domain, "uuid", text=spec.uuid)
-    metadata = _add(domain, "metadata")
-    ours = _add(metadata, f"{{{NAMESPACE}}}instance", {"uuid": spec.uuid, "machine": hardware.type})
-    _add(ours, f"{{{NAMESPACE}}}project", text=spec.project_id)
-    _add(ours, f"{{{NAMESPACE}}}name", text=printable(spec.name))
-    _add(domain, "memory", {"unit": "MiB"}, text=str(spec.ram_mb))
-    _add(domain, "vcpu", text=str(spec.vcpus))
+def _domain(spec: InstanceSpec, machinery: Machinery, places: Places, volumes: Volumes) -> ET.Element:
+    domain = ET.Element("domain", {"type": "kvm" if machinery.accel.mode == "kvm" else "qemu"})
+    add(domain, "name", text=PREFIX + spec.uuid)
+    add(domain, "uuid", text=spec.uuid)
+    metadata = add(domain, "metadata")
+    ours = add(metadata, f"{{{NAMESPACE}}}instance", {"uuid": spec.uuid, "machine": machinery.type})
+    add(ours, f"{{{NAMESPACE}}}project", text=spec.project_id)
+    add(ours, f"{{{NAMESPACE}}}name", text=printable(spec.name))
+    if spec.volumes:
+        asked = json.dumps([dump(disk) for disk in spec.volumes], sort_keys=True)
+        add(ours, f"{{{NAMESPACE}}}volumes", text=printable(asked))
+    add(domain, "memory", {"unit": "MiB"}, text=str(spec.ram_mb))
+    add(domain, "vcpu", text=str(spec.vcpus))
     _sysinfo(domain, spec)
-    _boot(domain, spec, hardware, places)
-    _features(domain, spec, hardware)
-    _cpu(domain, spec, hardware)
-    _clock(domain, spec, hardware)
+    _boot(domain, spec, machinery, places)
+    _features(domain, spec, machinery)
+    _cpu(domain, spec, machinery)
+    _clock(domain, spec, machinery)
     for event, action in LIFECYCLE.items():
-        _add(domain, event, text=action)
+        add(domain, event, text=action)
     # A guest that sleeps looks switched off to everyone but itself.
-    power = _add(domain, "pm")
-    _add(power, "suspend-to-mem", {"enabled": "no"})
-    _add(power, "suspend-to-disk", {"enabled": "no"})
-    _devices(domain, spec, hardware, places)
+    power = add(domain, "pm")
+    add(power, "suspend-to-mem", {"enabled": "no"})
+    add(power, "suspend-to-disk", {"enabled": "no"})
+    _devices(domain, spec, machinery, places, volumes)
     return domain
-
-
-def printable(text: str) -> str:
-    """`text` without the characters that XML 1.0 cannot hold: libvirt would refuse the whole domain for one."""
-    return _UNPRINTABLE.sub("?", text)
 
 
 def _sysinfo(domain: ET.Element, spec: InstanceSpec) -> None:
     # By the product's name cloud-init knows OpenStack (cloudinit/sources/DataSourceOpenStack.py).
-    system = _add(_add(domain, "sysinfo", {"type": "smbios"}), "system")
+    system = add(add(domain, "sysinfo", {"type": "smbios"}), "system")
     for name, value in (("manufacturer", "skydeck"), ("product", "OpenStack Compute"), ("uuid", spec.uuid)):
-        _add(system, "entry", {"name": name}, text=value)
+        add(system, "entry", {"name": name}, text=value)
 
 
-def _boot(domain: ET.Element, spec: InstanceSpec, hardware: Hardware, places: Places) -> None:
-    os = _add(domain, "os")
-    _add(os, "type", {"arch": "x86_64", "machine": hardware.type}, text="hvm")
+def _boot(domain: ET.Element, spec: InstanceSpec, machinery: Machinery, places: Places) -> None:
+    os = add(domain, "os", {"firmware": "efi"} if spec.hardware.firmware == UEFI else None)
+    add(os, "type", {"arch": "x86_64", "machine": machinery.type}, text="hvm")
     kernel, ramdisk = boot_files(spec)
     if kernel:
-        _add(os, "kernel", text=str(places.directory / kernel))
+        add(os, "kernel", text=str(places.directory / kernel))
         if ramdisk:
-            _add(os, "initrd", text=str(places.directory / ramdisk))
+            add(os, "initrd", text=str(places.directory / ramdisk))
         if spec.cmdline:
-            _add(os, "cmdline", text=printable(spec.cmdline))
-    else:
-        _add(os, "boot", {"dev": "hd"})
-    _add(os, "smbios", {"mode": "sysinfo"})
+            add(os, "cmdline", text=printable(spec.cmdline))
+    elif not guest_disks.boots_by_index(spec):
+        add(os, "boot", {"dev": "hd"})
+    add(os, "smbios", {"mode": "sysinfo"})
 
 
-def _features(domain: ET.Element, spec: InstanceSpec, hardware: Hardware) -> None:
-    features = _add(domain, "features")
-    _add(features, "acpi")
-    _add(features, "apic")
-    if hardware.accel.mode != "kvm":
-        _add(_add(features, "tcg"), "tb-cache", {"unit": "MiB"}, text=str(TRANSLATION_CACHE_MIB))
+def _features(domain: ET.Element, spec: InstanceSpec, machinery: Machinery) -> None:
+    features = add(domain, "features")
+    add(features, "acpi")
+    add(features, "apic")
+    if machinery.accel.mode != "kvm":
+        add(add(features, "tcg"), "tb-cache", {"unit": "MiB"}, text=str(TRANSLATION_CACHE_MIB))
     elif spec.os_type == "windows":
-        hyperv = _add(features, "hyperv")
-        _add(hyperv, "relaxed", {"state": "on"})
-        _add(hyperv, "vapic", {"state": "on"})
-        _add(hyperv, "spinlocks", {"state": "on", "retries": "8191"})
+        hyperv = add(features, "hyperv")
+        add(hyperv, "relaxed", {"state": "on"})
+        add(hyperv, "vapic", {"state": "on"})
+        add(hyperv, "spinlocks", {"state": "on", "retries": "8191"})
 
 
-def _cpu(domain: ET.Element, spec: InstanceSpec, hardware: Hardware) -> None:
-    if hardware.accel.mode == "kvm":
-        cpu = _add(domain, "cpu", {"mode": "host-passthrough", "check": "none"})
+def _cpu(domain: ET.Element, spec: InstanceSpec, machinery: Machinery) -> None:
+    if machinery.accel.mode == "kvm":
+        cpu = add(domain, "cpu", {"mode": "host-passthrough", "check": "none"})
     else:
         # Guests boot a fifth faster under TCG with qemu64 than with everything that TCG can emulate.
-        cpu = _add(domain, "cpu", {"mode": "custom", "match": "exact", "check": "none"})
-        _add(cpu, "model", {"fallback": "allow"}, text="qemu64")
+        cpu = add(domain, "cpu", {"mode": "custom", "match": "exact", "check": "none"})
+        add(cpu, "model", {"fallback": "allow"}, text="qemu64")
     # One socket: some systems are licensed or limited by sockets.
-    _add(cpu, "topology", {"sockets": "1", "dies": "1", "cores": str(spec.vcpus), "threads": "1"})
-    if hardware.accel.mode != "kvm":
+    add(cpu, "topology", {"sockets": "1", "dies": "1", "cores": str(spec.vcpus), "threads": "1"})
+    if machinery.accel.mode != "kvm":
         for feature in X86_64_V2:
-            _add(cpu, "feature", {"policy": "require", "name": feature})
+            add(cpu, "feature", {"policy": "require", "name": feature})
 
 
-def _clock(domain: ET.Element, spec: InstanceSpec, hardware: Hardware) -> None:
+def _clock(domain: ET.Element, spec: InstanceSpec, machinery: Machinery) -> None:
     windows = spec.os_type == "windows"
-    clock = _add(domain, "clock", {"offset": "localtime" if windows else "utc"})
-    _add(clock, "timer", {"name": "rtc", "tickpolicy": "catchup"})
-    _add(clock, "timer", {"name": "hpet", "present": "no"})
-    if hardware.accel.mode == "kvm":
-        _add(clock, "timer", {"name": "pit", "tickpolicy": "delay"})
+    clock = add(domain, "clock", {"offset": "localtime" if windows else "utc"})
+    add(clock, "timer", {"name": "rtc", "tickpolicy": "catchup"})
+    add(clock, "timer", {"name": "hpet", "present": "no"})
+    if machinery.accel.mode == "kvm":
+        add(clock, "timer", {"name": "pit", "tickpolicy": "delay"})
         if windows:
-            _add(clock, "timer", {"name": "hypervclock", "present": "yes"})
+            add(clock, "timer", {"name": "hypervclock", "present": "yes"})
 
 
-def _devices(domain: ET.Element, spec: InstanceSpec, hardware: Hardware, places: Places) -> None:
-    devices = _add(domain, "devices")
-    for index, (name, role) in enumerate(_disks(spec)):
-        _disk(devices, spec, hardware, path=places.directory / name, role=role, target=f"vd{chr(ord('a') + index)}")
+def _devices(domain: ET.Element, spec: InstanceSpec, machinery: Machinery, places: Places, volumes: Volumes) -> None:
+    devices = add(domain, "devices")
+    for disk in guest_disks.disks(spec, places.directory, volumes.sources, volumes.targets):
+        devices.append(disk_xml.render(disk, machinery.cache))
+    if SCSI in buses(spec) or (spec.config_drive and guest_disks.cdrom_bus(spec) == SCSI):
+        devices.append(ET.fromstring(SCSI_CONTROLLER))
     if spec.config_drive:
-        # Cloud kernels have no AHCI driver: a CD on q35's own SATA would be invisible to them.
-        _add(devices, "controller", {"type": "scsi", "index": "0", "model": "virtio-scsi"})
-        for name, target in ((CONFIG, "sda"), (SEED, "sdb")):
-            _cdrom(devices, path=places.directory / name, target=target)
-    _add(devices, "controller", {"type": "usb", "model": "none"})
-    _add(devices, "controller", {"type": "pci", "index": "0", "model": "pcie-root"})
-    for index in range(1, ROOT_PORTS + 1):
-        _add(devices, "controller", {"type": "pci", "index": str(index), "model": "pcie-root-port"})
+        for drive in guest_disks.cdroms(spec, places.directory):
+            devices.append(disk_xml.render(drive, machinery.cache))
+    add(devices, "controller", {"type": "usb", "model": "qemu-xhci" if USB in buses(spec) else "none"})
+    _pci(devices, spec)
     for nic in spec.nics:
-        _interface(devices, nic)
+        _interface(devices, nic, spec.hardware.vif_model)
     _console(devices, places)
-    agent = _add(devices, "channel", {"type": "unix"})
-    _add(agent, "target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
-    if spec.os_type == "windows":
-        _add(_add(devices, "video"), "model", {"type": "vga"})
-    _add(devices, "memballoon", {"model": "virtio"})
-    _add(_add(devices, "rng", {"model": "virtio"}), "backend", {"model": "random"}, text="/dev/urandom")
+    agent = add(devices, "channel", {"type": "unix"})
+    add(agent, "target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
+    video = spec.hardware.video or ("vga" if spec.os_type == "windows" else "none")
+    if video != "none":
+        add(add(devices, "video"), "model", {"type": video})
+    add(devices, "memballoon", {"model": "virtio"})
+    add(add(devices, "rng", {"model": "virtio"}), "backend", {"model": "random"}, text="/dev/urandom")
 
 
-def _disks(spec: InstanceSpec) -> list[tuple[str, str]]:
-    """File name and role of each disk, in the order the guest sees them."""
-    disks = (
-        (ROOT, "root", spec.image or spec.root_gb),
-        (EPHEMERAL, "ephemeral0", spec.ephemeral_gb),
-        (SWAP, "swap", spec.swap_mb),
-    )
-    return [(name, role) for name, role, there in disks if there]
+def _pci(devices: ET.Element, spec: InstanceSpec) -> None:
+    if spec.hardware.machine != Q35:
+        add(devices, "controller", {"type": "pci", "index": "0", "model": "pci-root"})
+        return
+    add(devices, "controller", {"type": "pci", "index": "0", "model": "pcie-root"})
+    for index in range(1, ROOT_PORTS + len(spec.volumes) + 1):
+        add(devices, "controller", {"type": "pci", "index": str(index), "model": "pcie-root-port"})
 
 
-def _disk(devices: ET.Element, spec: InstanceSpec, hardware: Hardware, *, path: Path, role: str, target: str) -> None:
-    disk = _add(devices, "disk", {"type": "file", "device": "disk"})
-    kind = "qcow2" if path.suffix == ".qcow2" else "raw"
-    _add(disk, "driver", {"name": "qemu", "type": kind, "cache": hardware.cache, "discard": "unmap"})
-    _add(disk, "source", {"file": str(path)})
-    _backing(disk, spec, path)
-    _add(disk, "target", {"dev": target, "bus": "virtio"})
-    # The guest may name its disks otherwise than we do; the serial (20 characters at most) tells which is which.
-    _add(disk, "serial", text=f"{role}-{spec.uuid[:8]}")
+def asked_volumes(xml: str) -> tuple[VolumeDisk, ...]:
+    """The volumes a definition was made with, as they were asked for."""
+    ours = ET.fromstring(xml).find(_OURS)
+    text = ours.findtext(f"{{{NAMESPACE}}}volumes") if ours is not None else None
+    return tuple(load(VolumeDisk, disk) for disk in json.loads(text)) if text else ()
 
 
-def _backing(disk: ET.Element, spec: InstanceSpec, path: Path) -> None:
-    """The whole chain, so that libvirt probes nothing, and leaves the owner of the shared image as it is."""
-    base = base_file(spec) if path.name == ROOT else None
-    if base and spec.image:
-        backing = _add(disk, "backingStore", {"type": "file"})
-        _add(backing, "format", {"type": BACKING_FORMATS[spec.image.format]})
-        source = _add(backing, "source", {"file": str(path.parent / base)})
-        _add(source, "seclabel", {"model": "dac", "relabel": "no"})
-        disk = backing
-    _add(disk, "backingStore")
+def has_scsi(xml: str) -> bool:
+    """Whether a guest has a controller for SCSI disks."""
+    return ET.fromstring(xml).find("devices/controller[@type='scsi']") is not None
 
 
-def _cdrom(devices: ET.Element, *, path: Path, target: str) -> None:
-    cdrom = _add(devices, "disk", {"type": "file", "device": "cdrom"})
-    _add(cdrom, "driver", {"name": "qemu", "type": "raw"})
-    _add(cdrom, "source", {"file": str(path)})
-    _add(cdrom, "target", {"dev": target, "bus": "scsi"})
-    _add(cdrom, "readonly")
-
-
-def interface(nic: Nic) -> str:
+def interface(nic: Nic, model: str) -> str:
     """One interface by itself, as it is plugged in to a running guest and pulled out again."""
-    return ET.tostring(_interface(ET.Element("devices"), nic), encoding="unicode")
+    return ET.tostring(_interface(ET.Element("devices"), nic, model), encoding="unicode")
 
 
 def plugged(xml: str, mac: str) -> str | None:
@@ -315,19 +303,19 @@ def macs(xml: str) -> frozenset[str]:
     return frozenset(mac.lower() for mac in found if mac)
 
 
-def _interface(devices: ET.Element, nic: Nic) -> ET.Element:
-    interface = _add(devices, "interface", {"type": "bridge"})
-    _add(interface, "mac", {"address": nic.mac})
-    _add(interface, "source", {"bridge": bridge_name(nic.network_id)})
-    _add(interface, "target", {"dev": tap_name(nic.port_id)})
-    _add(interface, "model", {"type": "virtio"})
-    _add(interface, "mtu", {"size": str(nic.mtu)})
+def _interface(devices: ET.Element, nic: Nic, model: str) -> ET.Element:
+    interface = add(devices, "interface", {"type": "bridge"})
+    add(interface, "mac", {"address": nic.mac})
+    add(interface, "source", {"bridge": bridge_name(nic.network_id)})
+    add(interface, "target", {"dev": tap_name(nic.port_id)})
+    add(interface, "model", {"type": model})
+    add(interface, "mtu", {"size": str(nic.mtu)})
     return interface
 
 
 def _console(devices: ET.Element, places: Places) -> None:
     """A socket that hostd attaches to and fans out, and a log that virtlogd writes and rotates at all times."""
-    serial = _add(devices, "serial", {"type": "unix"})
-    _add(serial, "source", {"mode": "bind", "path": str(places.console_socket)})
-    _add(serial, "log", {"file": str(places.directory / CONSOLE), "append": "on"})
-    _add(serial, "target", {"type": "isa-serial", "port": "0"})
+    serial = add(devices, "serial", {"type": "unix"})
+    add(serial, "source", {"mode": "bind", "path": str(places.console_socket)})
+    add(serial, "log", {"file": str(places.directory / CONSOLE), "append": "on"})
+    add(serial, "target", {"type": "isa-serial", "port": "0"})

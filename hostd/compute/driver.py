@@ -7,6 +7,7 @@ imported as the driver starts.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import xml.etree.ElementTree as ET
@@ -14,12 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hostd.compute import domain_xml, power
+from hostd.compute import disk_xml, power
 from hostd.compute.accel import Probe, open_to_qemu
 from hostd.compute.domain import Domain
-from hostd.compute.domain_xml import Places, quarantined, released, render
-from hostd.compute.plan import STEPS, GuestSeen, hardware, plan
-from hostd.drivers import ConsolePaths, Happened, Step, StepContext
+from hostd.compute.domain_xml import Places, Volumes, asked_volumes, quarantined, released, render
+from hostd.compute.hardware import FAMILIES
+from hostd.compute.plan import STEPS, GuestSeen, VolumesSeen, known_volumes, machinery, plan
+from hostd.compute.plugging import Plugging
+from hostd.drivers import ConsolePaths, DiskSource, Happened, Step, StepContext, Storage
 from hostd.spec import (
     Accel,
     DiskSeen,
@@ -30,6 +33,7 @@ from hostd.spec import (
     InstanceSpec,
     ObjectKind,
     PowerState,
+    VolumeDisk,
     Want,
 )
 from hostd.storage import config_drive, disks
@@ -41,18 +45,11 @@ if TYPE_CHECKING:
 
 URI: Final = "qemu:///system"
 
-MACHINE: Final = "q35"
-"""What new guests get, in the newest version this host's QEMU has."""
-
 ACCEL_PATIENCE: Final = 60.0
 """Seconds a define waits for the KVM probe that runs as the host starts."""
 
 QUARANTINE_PATIENCE: Final = 60.0
 """Seconds a guest that nobody lists gets to switch itself off."""
-
-DETACH_TRIES: Final = 3
-DETACH_PATIENCE: Final = 8.0
-"""How often a guest is asked to let go of an interface, and seconds it gets each time."""
 
 REBOOT_PATIENCE: Final = 120
 """Seconds of a soft reboot before it becomes a hard one, unless the caller says otherwise."""
@@ -64,15 +61,19 @@ class GuestDriver:
     kind = ObjectKind.INSTANCE
     steps = STEPS
 
-    def __init__(self, *, state: Path, run: Path, uri: str = URI, probe: Probe | None = None) -> None:
-        """Touches nothing. `state` and `run` are hostd's directories; `uri` is libvirt's."""
+    def __init__(
+        self, *, state: Path, run: Path, storage: Storage | None = None, uri: str = URI, probe: Probe | None = None
+    ) -> None:
+        """Touches nothing. `state` and `run` are hostd's directories; `uri` is libvirt's; `storage` knows volumes."""
+        self.storage: Storage = storage or _NoStorage()
+        """May be set later, before guests have volumes."""
         self._instances = Instances(state=state, run=run)
         self._uri = uri
         self._probe = probe or Probe(kernels=(state / "probe" / "vmlinuz", Path("/boot")))
         self._libvirt_or_none: Libvirt | None = None
         self._accel: Accel | None = None
         self._accel_known = threading.Event()
-        self._machine: str | None = None
+        self._machines: dict[str, str] = {}
         self._cache = "none"
         self._acts: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
             "reboot_soft": self._reboot_soft,
@@ -87,9 +88,12 @@ class GuestDriver:
             "erase": self._erase,
             "disks": self._make_disks,
             "config_drive": self._write_config_drive,
+            "detach_disks": self._detach_disks,
+            "attach_disks": lambda step, spec, _: self._plugging(spec).attach_disks(step),
+            "limit_disks": lambda step, spec, _: self._plugging(spec).limit_disks(step),
             "define": self._define,
-            "detach_nics": self._detach_nics,
-            "attach_nics": self._attach_nics,
+            "detach_nics": lambda step, spec, _: self._plugging(spec).detach_nics(step),
+            "attach_nics": lambda step, spec, _: self._plugging(spec).attach_nics(step),
             "start": self._start,
             "resume": self._start,
             "unpause": self._unpause,
@@ -143,7 +147,7 @@ class GuestDriver:
     # ------------------------------------------------------------------ converging
 
     def seen(self, uuid: str) -> GuestSeen:
-        """Domain, files and what the host would give it. Raises HostError(LIBVIRT_DOWN)."""
+        """Domain, files, volumes and what the host would give it. Raises HostError(LIBVIRT_DOWN)."""
         directory = self._instances.directory(uuid)
         domain = self._libvirt.look(uuid)
         return GuestSeen(
@@ -151,10 +155,25 @@ class GuestDriver:
             files=self._instances.names(uuid),
             config=_read(directory / CONFIG_DIGEST),
             accel=self._accel,
-            machine=self._newest_machine(),
+            machines=self._newest_machines(),
             cache=self._cache,
             places=Places(directory=directory, console_socket=self._instances.console_socket(uuid)),
+            volumes=self._volumes(domain) if domain is not None and domain.owned else VolumesSeen(),
         )
+
+    def _volumes(self, domain: Domain) -> VolumesSeen:
+        xml = self._libvirt.xml(domain.uuid)
+        live = disk_xml.plugged(self._libvirt.live_xml(domain.uuid)) if domain.active else None
+        asked = {disk.volume: disk for disk in asked_volumes(xml)}
+        sources: dict[str, DiskSource] = {}
+        problems: dict[str, HostError] = {}
+        for volume, disk in asked.items():
+            if volume not in (live or {}):
+                try:
+                    sources[volume] = self.storage.source(disk)
+                except HostError as bad:
+                    problems[volume] = bad
+        return VolumesSeen(defined=disk_xml.plugged(xml), asked=asked, live=live, sources=sources, problems=problems)
 
     def plan(self, spec: InstanceSpec, seen: GuestSeen) -> tuple[Step, ...]:
         return plan(spec, seen)
@@ -193,40 +212,18 @@ class GuestDriver:
                 f"the root disk of {spec.uuid} is gone from {self._instances.directory(spec.uuid)}",
                 hint="a new one would be empty: put the file back, or delete the instance",
             )
-        disks.root_bytes(spec)
+        if disks.has_root(spec):
+            disks.root_bytes(spec)
         context.cache.hold(spec.uuid, disks.images(spec))
         disks.make(self._instances.make(spec.uuid), spec, context.cache, progress=context.progress)
 
-    def _attach_nics(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        for nic in spec.nics:
-            if nic.mac.lower() in step.args["macs"] and nic.mac.lower() not in self._macs(spec.uuid):
-                self._libvirt.attach(spec.uuid, domain_xml.interface(nic))
+    def _plugging(self, spec: InstanceSpec) -> Plugging:
+        return Plugging(libvirt=self._libvirt, storage=self.storage, spec=spec, cache=self._cache)
 
-    def _detach_nics(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        for mac in step.args["macs"]:
-            if not any(self._let_go(spec.uuid, mac) for _ in range(DETACH_TRIES)):
-                raise HostError(
-                    ErrorCode.BAD_STATE,
-                    f"the guest does not let go of its interface {mac}",
-                    hint="It must have booted, with PCI hot-plug. Stop it, and detach again: it starts without.",
-                )
-
-    def _let_go(self, uuid: str, mac: str) -> bool:
-        """Ask the guest for an interface; whether it gave it within its time."""
-        device = domain_xml.plugged(self._libvirt.live_xml(uuid), mac)
-        if device is None:
-            return True
-        try:
-            self._libvirt.detach(uuid, device)
-        except HostError as bad:
-            if "unplug" not in bad.error.message:  # it was asked already, and has not let go yet
-                raise
-        return self._libvirt.wait(lambda: mac not in self._macs(uuid), timeout=DETACH_PATIENCE)
-
-    def _macs(self, uuid: str) -> frozenset[str]:
-        """Of the interfaces the guest has now; none when it is off."""
-        domain = self._libvirt.look(uuid)
-        return (domain.macs if domain is not None else None) or frozenset()
+    def _detach_disks(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
+        asked = asked_volumes(self._libvirt.xml(spec.uuid))
+        sources = {disk.volume: functools.partial(self.storage.source, disk) for disk in asked}
+        self._plugging(spec).detach_disks(step, sources)
 
     def _write_config_drive(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if not spec.config_drive or spec.metadata is None:
@@ -243,12 +240,28 @@ class GuestDriver:
         if not self._accel_known.wait(ACCEL_PATIENCE) or self._accel is None:
             raise HostError(ErrorCode.INTERNAL, "it is not known yet whether guests run under KVM here")
         seen = self.seen(spec.uuid)
-        self._libvirt.define(render(spec, hardware(seen, self._accel), seen.places))
+        known = known_volumes(spec, seen)
+        fresh = {disk.volume: self.storage.source(disk) for disk in spec.volumes if disk.volume not in known.sources}
+        volumes = Volumes(sources={**known.sources, **fresh}, targets=known.targets)
+        self._libvirt.define(render(spec, machinery(spec, seen, self._accel), seen.places, volumes))
 
     def _start(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         self._instances.prepare()
-        if not self._look(spec.uuid).active:
+        if not (domain := self._look(spec.uuid)).active:
+            self._open_as_now(domain)
             self._libvirt.create(spec.uuid)
+
+    def _open_as_now(self, domain: Domain) -> None:
+        """Have the next start open each volume as it is now: a snapshot may have put a new layer on it meanwhile, and
+        a guest that wrote to the old one would spoil both. Raises what `Storage.source` raises."""
+        xml = self._libvirt.xml(domain.uuid)
+        sources = {disk.volume: self.storage.source(disk) for disk in asked_volumes(xml)}
+        if not sources:
+            return
+        if (changed := disk_xml.resourced(xml, sources)) is not None:
+            self._libvirt.define(changed)
+        if domain.saved and (changed := disk_xml.resourced(self._libvirt.saved_xml(domain.uuid), sources)) is not None:
+            self._libvirt.define_saved(domain.uuid, changed)
 
     def _unpause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if self._look(spec.uuid).power is PowerState.PAUSED:
@@ -271,12 +284,13 @@ class GuestDriver:
             raise HostError(ErrorCode.NOT_FOUND, f"no domain with uuid {uuid} on this host")
         return domain
 
-    def _newest_machine(self) -> str:
-        if self._machine is None:
+    def _newest_machines(self) -> dict[str, str]:
+        if not self._machines:
             kvm = self._accel is not None and self._accel.mode == "kvm"
-            answer = ET.fromstring(self._libvirt.machine_capabilities(machine=MACHINE, kvm=kvm))
-            self._machine = answer.findtext("machine") or MACHINE
-        return self._machine
+            for kind in FAMILIES:
+                answer = ET.fromstring(self._libvirt.machine_capabilities(machine=kind, kvm=kvm))
+                self._machines[kind] = answer.findtext("machine") or kind
+        return self._machines
 
     # ------------------------------------------------------------------ acts
 
@@ -295,8 +309,9 @@ class GuestDriver:
         return {"fell_back": power.reboot_soft(self._libvirt, uuid, patience=patience)}
 
     def _reboot_hard(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
-        self._startable(uuid)
+        domain = self._startable(uuid)
         self._instances.prepare()
+        self._open_as_now(domain)
         power.reboot_hard(self._libvirt, uuid)
         return {}
 
@@ -360,6 +375,13 @@ class GuestDriver:
         if self._instances.names(uuid) is None:
             raise HostError(ErrorCode.NOT_FOUND, f"no instance {uuid} on this host")
         return ConsolePaths(socket=self._instances.console_socket(uuid), log=self._instances.console_log(uuid))
+
+
+class _NoStorage:
+    """Of a host whose daemon knows no volumes."""
+
+    def source(self, disk: VolumeDisk) -> DiskSource:
+        raise HostError(ErrorCode.STORAGE, f"this host keeps no volumes: {disk.volume} cannot be opened")
 
 
 def _seen(domain: Domain) -> DomainSeen:

@@ -170,6 +170,8 @@ class Libvirt:
                     (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot),
                     (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._device),
                     (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, self._device),
+                    (libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, self._job),
+                    (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._job),
                 )
             ]
             self._versions = {"libvirt": _dotted(connection.getLibVersion()), "qemu": _dotted(connection.getVersion())}
@@ -241,6 +243,9 @@ class Libvirt:
         self._changes.wake()
 
     def _device(self, _connection: Any, _domain: Any, _alias: str, _opaque: object) -> None:
+        self._changes.wake()
+
+    def _job(self, *_what: Any) -> None:
         self._changes.wake()
 
     def _tell(self, uuid: str, power: PowerState, reason: str) -> None:
@@ -337,6 +342,15 @@ class Libvirt:
         """Ask a running guest to let go of a device. It is gone once the guest has: `look` tells."""
         self._of(uuid, lambda domain: domain.detachDeviceFlags(device, libvirt.VIR_DOMAIN_AFFECT_LIVE))
 
+    def settle(self, uuid: str) -> None:
+        """Returns when no change of a running guest is under way: a device that is gone from its XML is closed then."""
+        # The numbers do not matter: asking for them waits for whoever changes the domain.
+        self._of(uuid, lambda domain: domain.memoryStats())
+
+    def limit(self, uuid: str, target: str, limits: dict[str, int]) -> None:
+        """Set a running guest's block I/O limits of one disk, by libvirt's names; 0: none."""
+        self._of(uuid, lambda domain: domain.setBlockIoTune(target, limits, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+
     def destroy(self, uuid: str) -> None:
         """Cut the power."""
         self._of(uuid, lambda domain: domain.destroy())
@@ -358,6 +372,14 @@ class Libvirt:
     def save(self, uuid: str) -> None:
         """Memory to disk, power off; `create` goes on from there, running."""
         self._of(uuid, lambda domain: domain.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING))
+
+    def saved_xml(self, uuid: str) -> str:
+        """What its saved memory would go on as."""
+        return self._of(uuid, lambda domain: str(domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)))
+
+    def define_saved(self, uuid: str, xml: str) -> None:
+        """Change where its saved memory finds its disks."""
+        self._of(uuid, lambda domain: domain.managedSaveDefineXML(xml))
 
     def drop_save(self, uuid: str) -> None:
         """Forget the saved memory, so that the next start boots."""

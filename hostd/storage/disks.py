@@ -49,8 +49,8 @@ def wanted(spec: InstanceSpec) -> tuple[str, ...]:
     """The names of the disk and boot files this instance needs; each stands on those before it."""
     kernel, ramdisk = boot_files(spec)
     names = (
-        base_file(spec),
-        ROOT if spec.image or spec.root_gb else None,
+        base_file(spec) if has_root(spec) else None,
+        ROOT if has_root(spec) else None,
         EPHEMERAL if spec.ephemeral_gb else None,
         SWAP if spec.swap_mb else None,
         kernel,
@@ -59,9 +59,16 @@ def wanted(spec: InstanceSpec) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
+def has_root(spec: InstanceSpec) -> bool:
+    """Whether the root disk is a file of the instance's own: not of a guest that boots from a volume, or has none."""
+    boots_from_volume = any(disk.boot_index == 0 for disk in spec.volumes)
+    return not boots_from_volume and bool(spec.image or spec.root_gb)
+
+
 def images(spec: InstanceSpec) -> tuple[str, ...]:
     """The digests of the cached images this instance's files stand on."""
-    return tuple(ref.digest for ref in (spec.image, spec.kernel, spec.ramdisk) if ref)
+    image = spec.image if has_root(spec) else None
+    return tuple(ref.digest for ref in (image, spec.kernel, spec.ramdisk) if ref)
 
 
 def root_bytes(spec: InstanceSpec) -> int:

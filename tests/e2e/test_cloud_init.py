@@ -14,7 +14,7 @@ from typing import Any
 import pycdlib
 import pytest
 
-from hostd.compute.domain_xml import Hardware, Places, render
+from hostd.compute.domain_xml import Machinery, Places, render
 from hostd.spec import Accel
 from hostd.storage import config_drive
 from tests.e2e.served import Services, lease, plug, serving
@@ -55,7 +55,7 @@ def machine(tmp_path: Path) -> Path:
     places = Places(directory=Path("/i"), console_socket=Path("/c"))
     domain = ET.fromstring(
         render(
-            instance(uuid=UUID), Hardware(accel=Accel(mode="tcg", reason=""), type="pc-q35-7.2", cache="none"), places
+            instance(uuid=UUID), Machinery(accel=Accel(mode="tcg", reason=""), type="pc-q35-7.2", cache="none"), places
         )
     )
     firmware = {entry.get("name"): entry.text or "" for entry in domain.iterfind("sysinfo/system/entry")}

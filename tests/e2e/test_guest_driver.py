@@ -3,101 +3,27 @@
 from __future__ import annotations
 
 import base64
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
 
-from hostd.cache import ImageCache
 from hostd.compute.accel import Probe
-from hostd.compute.driver import GuestDriver
-from hostd.crash import NEVER
 from hostd.drivers import Happened
-from hostd.spec import (
-    Accel,
-    DiskFormat,
-    ErrorCode,
-    EventKind,
-    HostError,
-    ImageRef,
-    InstanceSpec,
-    PowerState,
-    Want,
-)
-from tests.hostd.specs import UUID, instance, metadata, nic
+from hostd.spec import ErrorCode, EventKind, HostError, PowerState, Want
+from tests.e2e.desk import Desk, seated
+from tests.hostd.specs import UUID, metadata, nic
 from tests.lab.guest import GuestImage
 from tests.lab.hosts import REPOSITORY, LabHost
 
 pytestmark = pytest.mark.e2e
 
 BRIDGE = "skb-00000001111"
-PATIENCE = 60.0
-
-
-@attrs.define
-class Desk:
-    """A driver, its host and everything it told, with the daemon's part played by hand."""
-
-    driver: GuestDriver
-    host: LabHost
-    cache: ImageCache
-    spec: InstanceSpec
-    told: list[Happened]
-    news: threading.Condition
-
-    def progress(self, percent: int) -> None: ...
-
-    def apply(self, **changes: Any) -> list[str]:
-        """Converge, see that nothing is left to do, and answer the steps."""
-        spec = attrs.evolve(self.spec, **changes)
-        steps = self.driver.plan(spec, self.driver.seen(spec.uuid))
-        for step in steps:
-            self.driver.execute(step, spec, self)
-        assert self.driver.plan(spec, self.driver.seen(spec.uuid)) == ()
-        return [step.name for step in steps]
-
-    def power(self) -> PowerState | None:
-        return self.driver.result(self.spec)[0]
-
-    def until_told(self, test: Callable[[Happened], bool], *, since: int = 0, within: float = PATIENCE) -> None:
-        with self.news:
-            assert self.news.wait_for(lambda: any(map(test, self.told[since:])), timeout=within), self.told[since:]
-
-    def log(self) -> str:
-        text: str = self.driver.act("console_log", self.spec.uuid, {})["text"]
-        return text
-
-    def until_ready(self, *, boots: int = 1) -> None:
-        """Wait for the prompt of the n-th boot. The log is a file that virtlogd writes: one can only look again."""
-        end = time.monotonic() + PATIENCE
-        while len(parts := self.log().split("SKYDECK ready")) <= boots or "# " not in parts[-1]:
-            assert time.monotonic() < end, self.log()
-            time.sleep(0.1)
-
-    def type(self, line: str, *, answer: str = "") -> None:
-        """Type into the console, and read until the answer came, or at least the echo.
-
-        QEMU drops what a client sent just before it went.
-        """
-        with socket.socket(socket.AF_UNIX) as console:
-            console.settimeout(PATIENCE)
-            console.connect(str(self.driver.console(self.spec.uuid).socket))
-            console.sendall(line.encode() + b"\n")
-            read = b""
-            while (answer or line).encode() not in read:
-                part = console.recv(4096)
-                assert part, read
-                read += part
 
 
 def is_power(power: PowerState) -> Callable[[Happened], bool]:
@@ -107,27 +33,11 @@ def is_power(power: PowerState) -> Callable[[Happened], bool]:
 @pytest.fixture
 def desk(lab_hosts: tuple[LabHost, LabHost], guest_image: GuestImage) -> Iterator[Desk]:
     host = lab_hosts[0]
-    # A place that the host sees under the same name, and short: a UNIX socket's path holds 107 characters.
-    with tempfile.TemporaryDirectory(prefix="g", dir=host.lab.directory.parent) as directory:
-        state, run = Path(directory, "state"), Path(directory, "run")
-        state.mkdir()
-        cache = ImageCache(state / "images", clock=time.time, crash=NEVER)
-        told: list[Happened] = []
-        news = threading.Condition()
-
-        def tell(event: Happened) -> None:
-            with news:
-                told.append(event)
-                news.notify_all()
-
-        driver = GuestDriver(state=state, run=run, uri=host.libvirt_uri)
-        driver.start(tell)
-        driver.use(Accel(mode="tcg", reason="tcg (kvm present, probe failed)"))
-        spec = instance(
-            image=_carried(state, guest_image, "disk", DiskFormat.QCOW2, virtual_size=32 << 20),
-            kernel=_carried(state, guest_image, "kernel", DiskFormat.AKI),
-            ramdisk=_carried(state, guest_image, "ramdisk", DiskFormat.ARI),
-            cmdline=guest_image.cmdline,
+    host.run(["ip", "link", "add", BRIDGE, "mtu", "1450", "type", "bridge"])
+    try:
+        with seated(
+            host,
+            guest_image,
             config_drive=True,
             metadata=metadata(user_data=base64.b64encode(b"user-data-was-read\n").decode()),
             ephemeral_gb=1,
@@ -135,23 +45,10 @@ def desk(lab_hosts: tuple[LabHost, LabHost], guest_image: GuestImage) -> Iterato
             os_type="linux",
             nics=(nic(),),
             stop_timeout=30,
-        )
-        host.run(["ip", "link", "add", BRIDGE, "mtu", "1450", "type", "bridge"])
-        desk = Desk(driver=driver, host=host, cache=cache, spec=spec, told=told, news=news)
-        try:
+        ) as desk:
             yield desk
-        finally:
-            desk.apply(want=Want.ABSENT)
-            driver.stop()
-            host.run(["ip", "link", "delete", BRIDGE])
-
-
-def _carried(state: Path, guest: GuestImage, part: str, kind: DiskFormat, *, virtual_size: int = 0) -> ImageRef:
-    source: Path = getattr(guest, part)
-    digest = guest.sha256(part)
-    shutil.copyfile(source, state / "images" / digest)
-    size = source.stat().st_size
-    return ImageRef(digest=digest, format=kind, size=size, virtual_size=virtual_size or size)
+    finally:
+        host.run(["ip", "link", "delete", BRIDGE])
 
 
 def test_the_whole_life_of_a_guest(desk: Desk) -> None:

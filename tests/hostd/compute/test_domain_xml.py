@@ -16,11 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostd.compute import disk_xml
 from hostd.compute.domain_xml import (
     NAMESPACE,
     QUARANTINE_TITLE,
-    Hardware,
+    Machinery,
     Places,
+    Volumes,
+    asked_volumes,
     bridge_name,
     digest_of,
     quarantined,
@@ -29,11 +32,12 @@ from hostd.compute.domain_xml import (
     render,
     tap_name,
 )
+from hostd.drivers import DiskSource
 from hostd.spec import Accel, InstanceSpec, load
 from tests.hostd.specs import UUID, image, instance, metadata, nic
 
 GOLDENS = Path(__file__).parents[2] / "golden" / "domain"
-HARDWARE = Hardware(accel=Accel(mode="tcg", reason="tcg (no /dev/kvm)"), type="pc-q35-7.2", cache="none")
+MACHINERY = Machinery(accel=Accel(mode="tcg", reason="tcg (no /dev/kvm)"), type="pc-q35-7.2", cache="none")
 PLACES = Places(directory=Path("/state/instances") / UUID, console_socket=Path("/run/consoles") / f"{UUID}.sock")
 OURS = f"metadata/{{{NAMESPACE}}}instance"
 
@@ -41,11 +45,17 @@ OURS = f"metadata/{{{NAMESPACE}}}instance"
 @pytest.mark.parametrize("case", sorted(GOLDENS.glob("*.json")), ids=lambda path: path.stem)
 def test_a_spec_renders_to_its_golden(case: Path) -> None:
     given_ = json.loads(case.read_text())
-    xml = render(load(InstanceSpec, given_["spec"]), load(Hardware, given_["hardware"]), PLACES)
+    sources = {volume: load(DiskSource, source) for volume, source in given_.get("sources", {}).items()}
+    volumes = Volumes(sources=sources, targets=given_.get("targets", {}))
+    spec = load(InstanceSpec, given_["spec"])
+    xml = render(spec, load(Machinery, given_["machinery"]), PLACES, volumes)
     golden = case.with_suffix(".xml")
     if os.environ.get("SKYDECK_WRITE_GOLDENS"):
         golden.write_text(xml)
     assert xml == golden.read_text()
+    assert {volume: disk.source for volume, disk in disk_xml.plugged(xml).items()} == sources
+    assert disk_xml.resourced(xml, sources) is None
+    assert asked_volumes(xml) == spec.volumes
 
 
 @pytest.mark.parametrize("case", sorted(GOLDENS.glob("*.xml")), ids=lambda path: path.stem)
@@ -65,8 +75,8 @@ def test_every_golden_has_its_spec() -> None:
 
 @given(name=st.text(), cmdline=st.text())
 def test_what_a_tenant_chooses_stays_text(name: str, cmdline: str) -> None:
-    plain = ET.fromstring(render(instance(kernel=image("b"), cmdline="x"), HARDWARE, PLACES))
-    hostile = ET.fromstring(render(instance(kernel=image("b"), name=name, cmdline=cmdline or "x"), HARDWARE, PLACES))
+    plain = ET.fromstring(render(instance(kernel=image("b"), cmdline="x"), MACHINERY, PLACES))
+    hostile = ET.fromstring(render(instance(kernel=image("b"), name=name, cmdline=cmdline or "x"), MACHINERY, PLACES))
     assert [element.tag for element in hostile.iter()] == [element.tag for element in plain.iter()]
     assert hostile.findtext("name") == f"skydeck-{UUID}"
     attributes = [{k: v for k, v in element.items() if k != "digest"} for element in hostile.iter()]
@@ -74,14 +84,14 @@ def test_what_a_tenant_chooses_stays_text(name: str, cmdline: str) -> None:
 
 
 def test_the_digest_changes_with_the_definition_and_with_nothing_else() -> None:
-    first = render(instance(), HARDWARE, PLACES)
-    assert digest_of(first) == digest_of(render(instance(), HARDWARE, PLACES))
-    assert digest_of(first) != digest_of(render(instance(ram_mb=256), HARDWARE, PLACES))
-    assert digest_of(first) == digest_of(render(instance(metadata=metadata(), stop_timeout=1), HARDWARE, PLACES))
+    first = render(instance(), MACHINERY, PLACES)
+    assert digest_of(first) == digest_of(render(instance(), MACHINERY, PLACES))
+    assert digest_of(first) != digest_of(render(instance(ram_mb=256), MACHINERY, PLACES))
+    assert digest_of(first) == digest_of(render(instance(metadata=metadata(), stop_timeout=1), MACHINERY, PLACES))
 
 
 def test_quarantine_marks_a_domain_and_lifting_it_changes_nothing_else() -> None:
-    before = render(instance(config_drive=True, metadata=metadata(), nics=(nic(),)), HARDWARE, PLACES)
+    before = render(instance(config_drive=True, metadata=metadata(), nics=(nic(),)), MACHINERY, PLACES)
     marked = quarantined(before)
     assert read_metadata(ET.fromstring(marked).find(OURS))["quarantined"] == "yes"
     assert ET.fromstring(marked).findtext("title") == QUARANTINE_TITLE

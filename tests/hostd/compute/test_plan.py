@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from hostd.compute.domain import Domain
-from hostd.compute.domain_xml import PREFIX, Hardware, Places, digest_of, render
+from hostd.compute.domain_xml import PREFIX, Machinery, Places, digest_of, render
 from hostd.compute.plan import STEPS, TOWARDS, GuestSeen, plan
 from hostd.drivers import Step
 from hostd.spec import Accel, HostError, InstanceSpec, Nic, PowerState, Want
@@ -19,7 +19,8 @@ from tests.hostd.specs import UUID, image, instance, metadata
 
 TCG = Accel(mode="tcg", reason="tcg (no /dev/kvm)")
 PLACES = Places(directory=Path("/state") / UUID, console_socket=Path("/run/console.sock"))
-NOTHING = GuestSeen(domain=None, files=None, config=None, accel=TCG, machine="pc-q35-7.2", cache="none", places=PLACES)
+MACHINES = {"q35": "pc-q35-7.2", "pc": "pc-i440fx-7.2"}
+NOTHING = GuestSeen(domain=None, files=None, config=None, accel=TCG, machines=MACHINES, cache="none", places=PLACES)
 
 OFF, ON, PAUSED = PowerState.SHUTDOWN, PowerState.RUNNING, PowerState.PAUSED
 SUSPENDED, CRASHED = PowerState.SUSPENDED, PowerState.CRASHED
@@ -28,7 +29,7 @@ MAKE = ("disks", "define")
 
 def there(spec: InstanceSpec, power: PowerState, **domain: Any) -> GuestSeen:
     """A guest that is all that `spec` asks for, in this power state."""
-    hardware = Hardware(accel=TCG, type="pc-q35-7.2", cache="none")
+    machinery = Machinery(accel=TCG, type="pc-q35-7.2", cache="none")
     facts = {
         "uuid": spec.uuid,
         "name": PREFIX + spec.uuid,
@@ -36,7 +37,7 @@ def there(spec: InstanceSpec, power: PowerState, **domain: Any) -> GuestSeen:
         "active": power in (ON, PAUSED),
         "persistent": True,
         "saved": power is SUSPENDED,
-        "metadata": {"uuid": UUID, "machine": "pc-q35-7.2", "digest": digest_of(render(spec, hardware, PLACES))},
+        "metadata": {"uuid": UUID, "machine": "pc-q35-7.2", "digest": digest_of(render(spec, machinery, PLACES))},
     }
     files = {ROOT} | ({CONFIG, SEED} if spec.config_drive else set())
     told = spec.metadata if spec.config_drive else None
@@ -108,6 +109,7 @@ def test_present_never_touches_the_power(power: PowerState) -> None:
 def test_every_step_is_planned_by_something_and_in_order() -> None:
     planned = {name for steps in TOWARDS.values() for name in steps}
     planned |= {"cut", "undefine", "erase", "disks", "config_drive", "define", "detach_nics", "attach_nics"}
+    planned |= {"detach_disks", "attach_disks", "limit_disks"}
     assert planned == set(STEPS)
     for steps in TOWARDS.values():
         assert list(steps) == sorted(steps, key=STEPS.index)
@@ -133,7 +135,7 @@ def test_interfaces_of_a_running_guest_follow_its_spec() -> None:
 
 
 def test_the_machine_type_of_the_first_define_is_kept() -> None:
-    newer = attrs.evolve(there(instance(), ON), machine="pc-q35-9.1")
+    newer = attrs.evolve(there(instance(), ON), machines={"q35": "pc-q35-9.1", "pc": "pc-i440fx-9.1"})
     assert plan(instance(), newer) == ()
 
 

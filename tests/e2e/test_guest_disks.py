@@ -1,0 +1,177 @@
+"""Volumes of real guests: attached and pulled out while they run, booted from, limited, grown, layered, copied."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from hostd.compute import disk_xml, plugging
+from hostd.spec import DiskLimits, ErrorCode, HostError, PowerState, Want
+from tests.e2e.desk import Desk, seated
+from tests.e2e.files_storage import Files
+from tests.hostd.specs import UUID
+from tests.lab.guest import GuestImage
+from tests.lab.hosts import Lab, LabHost
+
+pytestmark = pytest.mark.e2e
+
+RED, BLUE = "aaaaaaaa-1111-4222-8333-444444444444", "bbbbbbbb-1111-4222-8333-444444444444"
+OTHER = UUID.replace("1", "7")
+
+
+@pytest.fixture
+def files(lab: Lab) -> Iterator[Files]:
+    # Hosts have a /tmp of their own.
+    with tempfile.TemporaryDirectory(prefix="v", dir=lab.directory.parent) as directory:
+        yield Files(Path(directory))
+
+
+@pytest.fixture
+def desk(lab_hosts: tuple[LabHost, LabHost], guest_image: GuestImage, files: Files) -> Iterator[Desk]:
+    with seated(lab_hosts[0], guest_image, storage=files) as desk:
+        yield desk
+
+
+def beside(desk: Desk, **changes: Any) -> Desk:
+    """A second guest of the same host."""
+    return attrs.evolve(desk, spec=attrs.evolve(desk.spec, uuid=OTHER, **changes))
+
+
+def shell(desk: Desk, line: str) -> None:
+    """Have the guest do it, and fail when it fails."""
+    desk.type(f"if {line}; then echo do''ne; else echo fai''led; fi", answer="done")
+
+
+def until_there(desk: Desk, volume: str) -> None:
+    """Until the guest has the disk, which is then $d."""
+    shell(desk, f"until d=/dev/$(grep -ls {volume[:20]} /sys/block/*/serial | cut -d/ -f4) && [ -b $d ]; do :; done")
+
+
+def until_gone(desk: Desk, volume: str) -> None:
+    shell(desk, f"while grep -qs {volume[:20]} /sys/block/*/serial; do :; done")
+
+
+def live(desk: Desk) -> dict[str, disk_xml.Plugged]:
+    return disk_xml.plugged(desk.host.run(["virsh", "dumpxml", desk.spec.uuid]).stdout)
+
+
+def defined(desk: Desk) -> dict[str, disk_xml.Plugged]:
+    return disk_xml.plugged(desk.host.run(["virsh", "dumpxml", "--inactive", desk.spec.uuid]).stdout)
+
+
+def test_a_volume_goes_from_guest_to_guest_with_what_was_written(desk: Desk, files: Files) -> None:
+    red, blue = files.make(RED), files.make(BLUE, kind="raw")
+    desk.apply()
+    # A guest hears of it once it has booted, and is asked until then.
+    desk.apply(want=Want.PRESENT, volumes=(red,))
+    assert desk.apply(want=Want.PRESENT, volumes=()) == ["detach_disks", "define"]
+    assert live(desk) == {}
+    desk.until_ready()
+    assert desk.apply(want=Want.PRESENT, volumes=(red, blue))[-2:] == ["attach_disks", "define"]
+    until_there(desk, RED)
+    shell(desk, "echo written by the first | dd of=$d conv=fsync 2>/dev/null")
+    names = {volume: disk.target for volume, disk in live(desk).items()}
+    assert names == {volume: disk.target for volume, disk in defined(desk).items()}
+
+    assert desk.apply(want=Want.PRESENT, volumes=(blue,)) == ["detach_disks", "define"]
+    until_gone(desk, RED)
+    assert {volume: disk.target for volume, disk in live(desk).items()} == {BLUE: names[BLUE]}
+
+    second = beside(desk)
+    second.apply(volumes=(red,))
+    try:
+        second.until_ready()
+        until_there(second, RED)
+        shell(second, "head -c 20 $d | grep 'written by the first'")
+        # QEMU's own lock: what is open here is not opened there.
+        with pytest.raises(HostError) as locked:
+            desk.apply(want=Want.PRESENT, volumes=(blue, red))
+        assert locked.value.code is ErrorCode.BAD_STATE
+        assert f"volume {RED} is in use" in locked.value.error.message
+        assert set(live(desk)) == set(defined(desk)) == {BLUE}
+    finally:
+        second.apply(want=Want.ABSENT)
+    assert desk.apply(volumes=(blue, red)) == ["attach_disks", "define"]
+    assert live(desk)[BLUE].target == names[BLUE]
+    assert desk.apply(want=Want.STOPPED, volumes=(red,), stop_timeout=20) == ["define", "stop"]
+    assert set(defined(desk)) == {RED}
+
+
+def test_a_backend_that_is_away_leaves_guests_as_they_are(desk: Desk, files: Files) -> None:
+    red, blue = files.make(RED), files.make(BLUE)
+    desk.apply(volumes=(red,))
+    desk.until_ready()
+    files.down = True
+    for volumes in ((), (red, blue)):
+        with pytest.raises(HostError) as away:
+            desk.apply(want=Want.PRESENT, volumes=volumes)
+        assert away.value.code is ErrorCode.STORAGE
+        assert set(live(desk)) == set(defined(desk)) == {RED}
+    assert desk.apply(volumes=(red,), ram_mb=160) == ["define"]
+    with pytest.raises(HostError, match="away"):
+        desk.driver.act("reboot_hard", UUID, {})
+    assert desk.power() is PowerState.RUNNING
+    desk.apply(want=Want.STOPPED, volumes=(red,), hard=True)
+    with pytest.raises(HostError, match="away"):
+        desk.apply(volumes=(red,))
+    files.down = False
+    del files.sources[RED]
+    with pytest.raises(HostError, match=RED):
+        desk.apply(volumes=(red,))
+    assert desk.power() is PowerState.SHUTDOWN
+
+
+def test_a_guest_that_never_lets_go_keeps_its_volume(desk: Desk, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugging, "TRIES", 1)
+    monkeypatch.setattr(plugging, "PATIENCE", 1.0)
+    red = files.make(RED)
+    empty = {"image": None, "kernel": None, "ramdisk": None, "cmdline": ""}
+    desk.apply(volumes=(red,), **empty)
+    for _ in range(2):
+        with pytest.raises(HostError) as deaf:
+            desk.apply(want=Want.PRESENT, **empty)
+        assert deaf.value.code is ErrorCode.BAD_STATE
+        assert f"does not let go of its volume {RED}" in deaf.value.error.message
+        assert set(live(desk)) == set(defined(desk)) == {RED}
+    assert desk.apply(volumes=(red,), **empty) == []
+
+
+def test_limits_change_under_the_guest(desk: Desk, files: Files) -> None:
+    red = files.make(RED)
+    slow = attrs.evolve(red, limits=DiskLimits(total_iops=100, write_bytes=1 << 20))
+    desk.apply(volumes=(red,))
+    for disk in (slow, attrs.evolve(red, limits=DiskLimits(read_iops=7)), red):
+        assert desk.apply(want=Want.PRESENT, volumes=(disk,)) == ["limit_disks", "define"]
+        told = desk.host.run(["virsh", "blkdeviotune", UUID, live(desk)[RED].target]).stdout
+        numbers = {
+            name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told.splitlines())
+        }
+        assert numbers["total_iops_sec"] == str(disk.limits.total_iops)
+        assert numbers["read_iops_sec"] == str(disk.limits.read_iops)
+        assert numbers["write_bytes_sec"] == str(disk.limits.write_bytes)
+        assert live(desk)[RED].limits == defined(desk)[RED].limits == disk.limits
+
+
+def test_a_guest_boots_from_a_volume_and_on_other_hardware(desk: Desk, files: Files, guest_image: GuestImage) -> None:
+    path = files.directory / "boot.qcow2"
+    path.write_bytes(guest_image.disk.read_bytes())
+    root = attrs.evolve(files.make(RED), boot_index=0)
+    files.sources[RED] = attrs.evolve(files.sources[RED], name=str(path))
+    blue = files.make(BLUE)
+    hardware = attrs.evolve(desk.spec.hardware, disk_bus="scsi", machine="pc", vif_model="e1000")
+    desk.apply(volumes=(root, blue), ephemeral_gb=1, hardware=hardware)
+    desk.until_ready()
+    assert "SKYDECK root /dev/sd" in desk.log()
+    assert live(desk)[RED].target == "sda"
+    assert not [disk for disk in desk.driver.observe(stats=False)[1] if disk.role == "root"]
+    assert desk.driver.result(desk.spec)[1]["machine"].startswith("pc-i440fx-")
+    assert desk.apply(want=Want.PRESENT, volumes=(root,), ephemeral_gb=1, hardware=hardware) == [
+        "detach_disks",
+        "define",
+    ]
+    until_gone(desk, BLUE)
