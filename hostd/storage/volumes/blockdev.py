@@ -47,8 +47,10 @@ def _protocol(source: DiskSource) -> dict[str, Any]:
             }
         case "rbd":
             pool, _, image = source.name.partition("/")
+            image, _, snapshot = image.partition("@")
             named = {"conf": "config", "user": "user"}
             told = {key: source.options[option] for key, option in named.items() if option in source.options}
-            return {"driver": "rbd", "pool": pool, "image": image, **told}
+            frozen = {"snapshot": snapshot} if snapshot else {}
+            return {"driver": "rbd", "pool": pool, "image": image, **frozen, **told}
         case other:
             raise ValueError(f"no such source: {other}")

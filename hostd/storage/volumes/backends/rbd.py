@@ -36,6 +36,12 @@ PATIENCE: Final = 8
 COMMAND: Final = 9.5
 """Seconds for a command that asks a few."""
 
+_LIMITS: Final = tuple(
+    part
+    for limit in ("--rados-mon-op-timeout", "--rados-osd-op-timeout", "--client-mount-timeout")
+    for part in (limit, str(PATIENCE))
+)
+
 WORK: Final = 24 * 3600.0
 """Seconds for a command that moves data inside the cluster; each OSD has its PATIENCE nevertheless."""
 
@@ -76,8 +82,11 @@ class RbdBackend:
     # ------------------------------------------------------------------------ looking
 
     def pool(self) -> Pool:
-        told = json.loads(self._run("ceph", "--connect-timeout", str(PATIENCE), "df", "--format", "json"))
-        for pool in told["pools"]:
+        try:
+            told = self._ask("ceph", "--connect-timeout", str(PATIENCE), "df", "--format", "json", timeout=COMMAND)
+        except ToolFailed as bad:
+            raise self._error(bad) from bad
+        for pool in json.loads(told)["pools"]:
             if pool["name"] == self._pool:
                 free = int(pool["stats"]["max_avail"])
                 return Pool(total=int(pool["stats"]["stored"]) + free, free=free)
@@ -88,7 +97,7 @@ class RbdBackend:
         )
 
     def volumes(self) -> Iterable[VolumeSeen]:
-        used = json.loads(self._rbd("du", "--format", "json", "--pool", self._pool) or "{}").get("images", [])
+        used = json.loads(self._must("du", "--format", "json", "--pool", self._pool) or "{}").get("images", [])
         by_image: dict[str, list[dict[str, Any]]] = {}
         for row in used:
             by_image.setdefault(row["name"], []).append(row)
@@ -100,7 +109,7 @@ class RbdBackend:
         try:
             used = json.loads(self._rbd("du", "--format", "json", self._image(volume)))["images"]
         except ToolFailed as bad:
-            if bad.status == _NOT_FOUND and "pool" not in bad.said:
+            if bad.status == _NOT_FOUND and "opening pool" not in bad.said:
                 return None
             raise self._error(bad) from bad
         return _seen(volume, used)
@@ -315,12 +324,6 @@ class RbdBackend:
         return self._ask(
             "rbd", *(part for wait in waits for part in (wait, str(PATIENCE))), *arguments, timeout=timeout
         )
-
-    def _run(self, *argv: str) -> str:
-        try:
-            return self._ask(*argv, timeout=COMMAND)
-        except ToolFailed as bad:
-            raise self._error(bad) from bad
 
     def _ask(self, tool: str, *arguments: str, timeout: float) -> str:
         identity = ["--conf", self._conf]
