@@ -17,7 +17,7 @@ from core import cloud, events
 from core.compute.instances import states
 from core.compute.instances.table import Instance
 from core.errors import SkydeckError
-from core.hosts import drift
+from core.hosts import drift, storage
 from core.hosts.pool import HostHandle
 from core.hosts.table import Host
 from core.network import fabric
@@ -87,6 +87,7 @@ class Reconciler:
         except SkydeckError as bad:
             _log.warning("host %s: %s", host.name, bad.title)
         self._wake()
+        await self._look_at_storage(host)
 
     async def disconnected(self, host_id: str, reason: str) -> None:
         await self._runner.write(lambda session: _down(session, host_id, reason))
@@ -105,6 +106,7 @@ class Reconciler:
                 await self.look(host, reason=str(event.detail.get("reason", "")), stats=False)
         if event.kind is EventKind.HOST:
             await self.look(host)
+            await self._look_at_storage(host)
             if event.detail.get("what") == "libvirt_up":
                 await self._runner.write(lambda session: operations.revive(session, host.id))
                 self._wake()
@@ -120,6 +122,14 @@ class Reconciler:
                 if host.up:
                     with contextlib.suppress(SkydeckError):
                         await self.look(host)
+                    await self._look_at_storage(host)
+
+    async def _look_at_storage(self, host: HostHandle) -> None:
+        """What it sees of its backends, taken in. A host that cannot say so now is asked again next time."""
+        try:
+            await storage.look(self._runner, host)
+        except SkydeckError as bad:
+            _log.warning("host %s: its storage was not seen: %s", host.name, bad.title)
 
     async def look(self, host: HostHandle, *, reason: str = "seen by a look", stats: bool = True) -> Observation:
         """Observe one host, take it in, and compare; `reason` is why a guest may have changed. Raises what

@@ -57,7 +57,7 @@ GUARDS: dict[str, Guard] = {
 }
 """error_deleting may be deleted again: cinder lets its operator reset the state for that."""
 
-_BEING_MADE = ("creating", "downloading")
+BEING_MADE = ("creating", "downloading")
 
 _MOVING = ("creating", "deleting", "restoring", "backing-up")
 """Snapshots on their way in or out."""
@@ -140,7 +140,7 @@ def check_still(session: Session, volume: Volume) -> None:
 def check_not_copied(session: Session, source_id: str, what: str) -> None:
     """Raises Conflict while a volume is being made from this volume or snapshot."""
     query = select(Volume.name, Volume.id).where(
-        col(Volume.source_id) == source_id, col(Volume.deleted_at) == 0, col(Volume.status).in_(_BEING_MADE)
+        col(Volume.source_id) == source_id, col(Volume.deleted_at) == 0, col(Volume.status).in_(BEING_MADE)
     )
     found = session.execute(query.limit(1)).first()
     if found is not None:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from core.operations.kinds import attachments, create, delete, images, interfaces, power, repair, update
+from core.operations.kinds import (
+    attachments,
+    backends,
+    create,
+    delete,
+    images,
+    interfaces,
+    power,
+    repair,
+    snapshots,
+    update,
+    volumes,
+)
 from core.operations.work import Kind
 
 KINDS: dict[str, Kind] = {
@@ -23,6 +35,14 @@ KINDS: dict[str, Kind] = {
     "instance.update": update.KIND,
     "instance.attach_volume": attachments.ATTACH,
     "instance.detach_volume": attachments.DETACH,
+    "volume.create": volumes.CREATE,
+    "volume.delete": volumes.DELETE,
+    "volume.extend": volumes.EXTEND,
+    "volume.revert": volumes.REVERT,
+    "volume.retype": volumes.RETYPE,
+    "snapshot.create": snapshots.CREATE,
+    "snapshot.delete": snapshots.DELETE,
+    "backend.look": backends.LOOK,
     "image.prefetch": images.PREFETCH,
     "host.prune_images": images.PRUNE,
 }
