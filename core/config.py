@@ -15,7 +15,6 @@ from typing import Any, get_type_hints
 
 from core.errors import Invalid
 
-
 Tables = dict[str, dict[str, str]]
 """Tables of a kind, by name: [KIND.NAME] in the file. Numbers and truth values are read as words."""
 

@@ -34,6 +34,7 @@ RULES: dict[str, str] = {
     "image:list": "reader",
     "image:create": "member",
     "image:create_public": "admin",
+    "image:import_file": "admin",
     "image:set": "member",
     "image:delete": "member",
     "network:list": "reader",

@@ -22,7 +22,7 @@ from core.context import Context
 from core.errors import Conflict, Invalid, NotFound, Unavailable
 from core.hosts import hosts
 from core.identity import quotas
-from core.images import bring, images
+from core.images import bring, images, intake
 from core.images.images import Image
 from core.images.inspector import ImageRejected
 from core.images.stores import ImageStore
@@ -44,6 +44,8 @@ def qcow2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/config.toml").write_text('image_import_allow = "127.0.0.1"')
     return load({"SKYDECK_HOME": str(tmp_path / "home")})
 
 
@@ -129,7 +131,7 @@ def test_a_backing_file_is_refused(
 def test_a_disk_beyond_the_quota_is_refused_before_qemu_img_sees_it(
     store: Store, config: Config, ctx: Context, qcow2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bring, "check_with_qemu_img", lambda path, inspected: pytest.fail("qemu-img saw it"))
+    monkeypatch.setattr(intake, "check_with_qemu_img", lambda path, inspected: pytest.fail("qemu-img saw it"))
     with store.write() as session:
         quotas.update(session, ctx, ctx.project_id, "admin", {"image_size": 8 * MIB - 1})
     image = start(store, ctx, path=qcow2)
@@ -199,7 +201,7 @@ def test_bytes_that_went_before_they_were_activated_are_missed(
 ) -> None:
     digest = hashlib.sha256(qcow2.read_bytes()).hexdigest()
     # Between the check and the record somebody deletes the last image of the same bytes.
-    monkeypatch.setattr(bring, "check_with_qemu_img", lambda path, inspected: files.delete(digest))
+    monkeypatch.setattr(intake, "check_with_qemu_img", lambda path, inspected: files.delete(digest))
     image = start(store, ctx, path=qcow2)
     with pytest.raises(Conflict, match="removed meanwhile"):
         bring.bring(store, config, ctx, image.id, path=qcow2)

@@ -11,14 +11,16 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
 from core.errors import Conflict, Invalid, NotFound, Unavailable
-from core.images.fetch import fetch_url
+from core.images.fetch import fetch_url as fetch
 from core.images.inspector import ImageRejected, inspect
 from core.images.qemu_img import check_with_qemu_img
+from core.images.reach import Reach
 from core.images.stores import ImageStore, Stored
 from hostd.spec import DiskFormat
 
@@ -193,27 +195,30 @@ def server() -> Iterator[Served]:
         thread.join()
 
 
-def no_pause(_seconds: float) -> None:
-    pass
+HERE = Reach(names=("127.0.0.1",))
+
+
+def fetch_url(store: ImageStore, url: str, **more: Any) -> Stored:
+    return fetch(store, url, **{"reach": HERE, "pause": lambda seconds: None, **more})
 
 
 def test_a_download_is_kept_by_its_digest(store: ImageStore, server: Served) -> None:
     told: list[tuple[int, int | None]] = []
-    stored = fetch_url(store, server.url, sha256=DIGEST, progress=lambda done, total: told.append((done, total)))
+    stored = fetch_url(store, server.url, checksum=DIGEST, progress=lambda done, total: told.append((done, total)))
     assert stored.digest == DIGEST
     assert told[-1] == (len(DATA), len(DATA))
 
 
 def test_a_cut_download_continues(store: ImageStore, server: Served) -> None:
     server.cuts = [MIB, 10, 0]
-    assert fetch_url(store, server.url, pause=no_pause).digest == DIGEST
+    assert fetch_url(store, server.url).digest == DIGEST
     assert server.asked == [None, f"bytes={MIB}-", f"bytes={MIB + 10}-", f"bytes={MIB + 10}-"]
 
 
 def test_a_download_continues_in_another_process(store: ImageStore, server: Served) -> None:
     server.cuts = [MIB] + [0] * 5
     with pytest.raises(Unavailable, match=r"cut after 1048576 of \d+ bytes"):
-        fetch_url(store, server.url, pause=no_pause)
+        fetch_url(store, server.url)
     server.asked.clear()
     server.cuts.clear()
     assert fetch_url(store, server.url).digest == DIGEST
@@ -223,7 +228,7 @@ def test_a_download_continues_in_another_process(store: ImageStore, server: Serv
 def test_a_file_that_changed_meanwhile_is_fetched_anew(store: ImageStore, server: Served) -> None:
     server.cuts = [MIB] + [0] * 5
     with pytest.raises(Unavailable):
-        fetch_url(store, server.url, pause=no_pause)
+        fetch_url(store, server.url)
     server.data, server.tag = b"shorter", '"v2"'
     assert fetch_url(store, server.url).digest == hashlib.sha256(b"shorter").hexdigest()
 
@@ -231,20 +236,20 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(store: ImageStore, server
 @pytest.mark.parametrize("tag", [None, 'W/"weak"'])
 def test_halves_that_may_not_fit_are_not_joined(store: ImageStore, server: Served, tag: str | None) -> None:
     server.tag, server.cuts = tag, [MIB]
-    assert fetch_url(store, server.url, pause=no_pause).digest == DIGEST
+    assert fetch_url(store, server.url).digest == DIGEST
     assert server.asked == [None, None]
 
 
 def test_a_server_without_ranges_is_asked_anew(store: ImageStore, server: Served) -> None:
     server.ranges, server.cuts = False, [MIB]
-    assert fetch_url(store, server.url, sha256=DIGEST, pause=no_pause).digest == DIGEST
+    assert fetch_url(store, server.url, checksum=DIGEST).digest == DIGEST
 
 
 def test_a_download_that_was_complete_is_finished(store: ImageStore, server: Served) -> None:
     upload = f"url-{hashlib.sha256(server.url.encode()).hexdigest()[:40]}"
     with store.partial(upload) as partial:
         partial.write(DATA)
-    assert fetch_url(store, server.url, sha256=DIGEST).digest == DIGEST
+    assert fetch_url(store, server.url, checksum=DIGEST).digest == DIGEST
     assert server.asked == [f"bytes={len(DATA)}-"]
 
 
@@ -252,7 +257,7 @@ def test_a_download_that_was_complete_is_finished(store: ImageStore, server: Ser
 def test_a_server_that_says_no(store: ImageStore, server: Served, status: int, error: type[Exception]) -> None:
     server.status = status
     with pytest.raises(error, match=f"HTTP {status}") as caught:
-        fetch_url(store, server.url.replace("http://", "http://me:secret@") + "?token=secret", pause=no_pause)
+        fetch_url(store, server.url.replace("http://", "http://me:secret@") + "?token=secret")
     assert "secret" not in str(caught.value)
     assert server.login == "Basic bWU6c2VjcmV0"
 
@@ -261,7 +266,7 @@ def test_limits_and_checksums_hold_for_downloads(store: ImageStore, server: Serv
     with pytest.raises(Invalid, match="limit"):
         fetch_url(store, server.url, limit=MIB)
     with pytest.raises(Invalid, match="sha256"):
-        fetch_url(store, server.url, sha256="0" * 64)
+        fetch_url(store, server.url, checksum="0" * 64)
     assert store.usage().images == 0
 
 
@@ -270,11 +275,11 @@ def test_other_urls_are_refused(store: ImageStore, tmp_path: Path) -> None:
         with pytest.raises(Invalid, match="URL"):
             fetch_url(store, url)
     with pytest.raises(Unavailable, match="could not be fetched"):
-        fetch_url(store, "http://127.0.0.1:1/disk", pause=no_pause)
+        fetch_url(store, "http://127.0.0.1:1/disk")
     (tmp_path / "a disk").write_bytes(DATA)
-    assert fetch_url(store, (tmp_path / "a disk").as_uri(), sha256=DIGEST).digest == DIGEST
+    assert fetch_url(store, (tmp_path / "a disk").as_uri(), files=True, checksum=DIGEST).digest == DIGEST
     with pytest.raises(Invalid, match="expected"):
-        fetch_url(store, (tmp_path / "a disk").as_uri(), sha256="0" * 64)
+        fetch_url(store, (tmp_path / "a disk").as_uri(), files=True, checksum="0" * 64)
     store.path(DIGEST)
 
 

@@ -1,4 +1,4 @@
-"""The controller's images, each a file named by the sha256 of its bytes, so that no two hold the same and none changes.
+"""Image files on the controller, each named by the sha256 of its bytes, so that no two hold the same and none changes.
 
     DIRECTORY/ab/ab12…          complete, mode 0444
     DIRECTORY/partial/UPLOAD    on its way in; kept through every failure, so that the next attempt continues
@@ -26,6 +26,7 @@ from typing import BinaryIO, Final
 import attrs
 
 from core.errors import Conflict, Invalid, NotFound, Unavailable
+from core.images import checksums
 
 Progress = Callable[[int, int | None], None]
 """Called with (bytes done, bytes in all or None when unknown), after each CHUNK."""
@@ -74,6 +75,9 @@ class ImageStore:
             raise NotFound(f"the image store has no file {digest[:12]}", hint="add the image again")
         return path
 
+    def holds(self, digest: str) -> bool:
+        return self._place(digest).exists()
+
     def open(self, digest: str) -> BinaryIO:
         """The image's bytes. Raises NotFound."""
         return self.path(digest).open("rb")
@@ -85,6 +89,16 @@ class ImageStore:
         except FileNotFoundError:
             return False
         return True
+
+    def digests(self, *, before: float | None = None) -> list[str]:
+        """Every image there is; with `before` (seconds since the epoch) those that nobody has read or brought since."""
+        found = []
+        for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                if before is None or max(stat.st_atime, stat.st_mtime) < before:
+                    found.append(path.name)
+        return found
 
     def usage(self) -> Usage:
         images = [path.stat().st_size for path in self._directory.glob("[0-9a-f][0-9a-f]/*")]
@@ -120,7 +134,8 @@ class ImageStore:
     def put_file(
         self, path: Path, *, sha256: str | None = None, limit: int | None = None, progress: Progress | None = None
     ) -> Stored:
-        """Take a copy of a local file of at most `limit` bytes, whose digest must be `sha256` where one is given.
+        """Take a copy of a local file of at most `limit` bytes, whose digest must be `sha256` where one is given;
+        of 128 hex digits it is a sha512.
 
         Raises NotFound, Invalid when it is too large or not a file, Unavailable when the store is full.
         """
@@ -144,6 +159,41 @@ class ImageStore:
                     if progress is not None:
                         progress(partial.size, total)
                 return partial.commit(expected=sha256)
+
+    def adopt(self, path: Path, *, progress: Progress | None = None) -> Stored:
+        """Make a finished file of this very file system an image, without a copy; the file is gone from where it was.
+
+        Reads it once, for its digest.
+        """
+        size = path.stat().st_size
+        sha = hashlib.sha256()
+        done = 0
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                sha.update(chunk)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, size)
+            os.fchmod(file.fileno(), 0o444)
+            os.fsync(file.fileno())
+        final = self._place(sha.hexdigest())
+        final.parent.mkdir(mode=0o700, exist_ok=True)
+        path.rename(final)
+        _sync_directory(final.parent)
+        return Stored(digest=final.name, size=size, path=final)
+
+    def link(self, stored: Stored) -> None:
+        """Have an image of another directory of this file system here as well, without a copy."""
+        place = self._place(stored.digest)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(stored.path, place)
+
+    def scratch(self, name: str) -> Path:
+        """A place for a file that is being made, to be adopted or removed; `remove_stale` drops forgotten ones."""
+        if not _UPLOAD.fullmatch(name):
+            raise Invalid(f"{name!a} is no upload id", hint="use letters, digits and dashes")
+        return self._partials / name
 
     def _place(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
@@ -222,14 +272,18 @@ class Partial:
         self.size = 0
 
     def commit(self, *, expected: str | None = None) -> Stored:
-        """Make it an image of the store. Raises Invalid, and drops the upload, when its sha256 is not `expected`."""
+        """Make it an image of the store. Raises Invalid, and drops the upload, when its sha256 or sha512 is not
+        `expected`."""
         digest = self._sha.hexdigest()
-        if expected is not None and digest != expected.lower():
-            self.discard()
-            raise Invalid(
-                f"the image's sha256 is {digest}, expected {expected}",
-                hint="the source serves other bytes than you were told of: compare both",
-            )
+        if expected is not None:
+            name = checksums.algorithm(expected)
+            found = digest if name == "sha256" else checksums.of_file(self._path, name)
+            if found != expected.lower():
+                self.discard()
+                raise Invalid(
+                    f"the image's {name} is {found}, expected {expected}",
+                    hint="the source serves other bytes than you were told of: compare both",
+                )
         final = self._place(digest)
         final.parent.mkdir(mode=0o700, exist_ok=True)
         os.fchmod(self._file.fileno(), 0o444)
