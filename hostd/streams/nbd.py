@@ -7,7 +7,6 @@ somebody else has open it refuses. It ends with its one client, and with the thr
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import subprocess
 import time
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from hostd.drivers import DiskSource
 from hostd.spec import ErrorCode, HostError
+from hostd.storage.volumes import blockdev
 from hostd.storage.volumes.backend import Extent
 from hostd.streams.disks import Chunk, rounded
 
@@ -33,41 +33,6 @@ _ZERO: Final = 2
 """Of a block's status: it reads as zeros."""
 
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-
-
-def blockdev(source: DiskSource) -> dict[str, Any]:
-    """A disk as QEMU's JSON names it, whole chain and no probing."""
-    node: dict[str, Any] = {"driver": source.format, "file": _protocol(source)}
-    if source.format == "qcow2":
-        node["backing"] = None if source.backing is None else blockdev(source.backing)
-    return node
-
-
-def _protocol(source: DiskSource) -> dict[str, Any]:
-    if source.type == "file":
-        return {"driver": "file", "filename": source.name}
-    if source.type == "block":
-        return {"driver": "host_device", "filename": source.name}
-    if source.type == "iscsi":
-        target, _, lun = source.name.rpartition("/")
-        address, port = source.hosts[0]
-        portal = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        node: dict[str, Any] = {"driver": "iscsi", "transport": "tcp", "portal": portal, "target": target}
-        node["lun"] = int(lun or 0)
-        if initiator := source.options.get("initiator"):
-            node["initiator-name"] = initiator
-        return node
-    if source.type == "rbd":
-        pool, _, image = source.name.partition("/")
-        image, _, snapshot = image.partition("@")
-        node = {"driver": "rbd", "pool": pool, "image": image}
-        node |= {"snapshot": snapshot} if snapshot else {}
-        node |= {"conf": source.options["config"]} if "config" in source.options else {}
-        node |= {"user": source.options["user"]} if "user" in source.options else {}
-        if source.hosts:
-            node["server"] = [{"host": host, "port": str(port)} for host, port in source.hosts]
-        return node
-    raise HostError(ErrorCode.INTERNAL, f"a disk of type {source.type} cannot be streamed")
 
 
 class NbdDisk:
@@ -197,7 +162,7 @@ def _start(source: DiskSource, *, read_only: bool, run: Path) -> tuple[subproces
         # setpriv: a killed daemon leaves no disk open.
         [
             *("setpriv", "--pdeathsig", "TERM", "qemu-nbd", "--socket", str(path), "--cache=writeback", *mode),
-            "json:" + json.dumps(blockdev(source), sort_keys=True),
+            blockdev.name(source),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

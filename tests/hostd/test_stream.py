@@ -346,29 +346,3 @@ def test_ranges_are_rounded_to_chunks_and_joined() -> None:
     assert of((91, 1), (5, 10), (21, 1)) == [(0, 30), (90, 95)]
     assert of((0, 95)) == [(0, 95)]
     assert of((3, 50), (4, 2)) == [(0, 60)]
-
-
-def test_every_kind_of_disk_is_named_whole() -> None:
-    base = DiskSource(type="file", format="qcow2", name="/v/disk.0.qcow2")
-    top = DiskSource(type="file", format="qcow2", name="/v/disk.1.qcow2", backing=base)
-    assert nbd.blockdev(top) == {
-        "driver": "qcow2",
-        "file": {"driver": "file", "filename": "/v/disk.1.qcow2"},
-        "backing": {"driver": "qcow2", "file": {"driver": "file", "filename": "/v/disk.0.qcow2"}, "backing": None},
-    }
-    iscsi = DiskSource(type="iscsi", format="raw", name="iqn.2026-01.x:t/3", hosts=(("::1", 3260),))
-    assert nbd.blockdev(iscsi)["file"] == {
-        "driver": "iscsi", "transport": "tcp", "portal": "[::1]:3260", "target": "iqn.2026-01.x:t", "lun": 3,
-    }  # fmt: skip
-    rbd = DiskSource(
-        type="rbd",
-        format="raw",
-        name="pool/image@snap",
-        hosts=(("10.0.0.1", 6789),),
-        options={"config": "/c", "user": "u"},
-    )
-    assert nbd.blockdev(rbd)["file"] == {
-        "driver": "rbd", "pool": "pool", "image": "image", "snapshot": "snap", "conf": "/c", "user": "u",
-        "server": [{"host": "10.0.0.1", "port": "6789"}],
-    }  # fmt: skip
-    assert nbd.blockdev(DiskSource(type="block", format="raw", name="/dev/g/v"))["file"]["driver"] == "host_device"
