@@ -25,6 +25,8 @@ class Domain:
     stats: GuestStats | None = None
     macs: frozenset[str] | None = None
     """Of the interfaces a running guest has now, whatever its definition says; None for a guest that is off."""
+    volumes: tuple[str, ...] = ()
+    """uuids of those a running guest has plugged in now, of a guest that is off those of its definition."""
 
     @property
     def owned(self) -> bool:

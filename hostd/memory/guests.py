@@ -185,6 +185,7 @@ class MemoryGuests:
                 owned=True,
                 generation=None,
                 quarantined=bool(record.get("quarantined")),
+                volumes=tuple(disk["volume"] for disk in record.get("volumes", ())),
             )
             for uuid, record in records.items()
             if record.get("power")
@@ -225,6 +226,13 @@ class MemoryGuests:
                 return uuid
         return None
 
+    def opens(self, volume: str) -> Path | None:
+        for uuid in list(self._records):
+            for disk in self._volumes(uuid):
+                if disk.volume == volume and self._storage is not None:
+                    return Path(self._storage.source(disk).name)
+        return None
+
     def resize(self, volume: str, size: int) -> None:
         self._held(volume)
 
@@ -232,7 +240,7 @@ class MemoryGuests:
         self._held(volume)
         return quiesce
 
-    def merge(self, volume: str, *, top: Path, base: Path) -> None:
+    def merge(self, volume: str, *, top: Path, base: Path, progress: Callable[[int], None]) -> None:
         self._held(volume)
 
     def _held(self, volume: str) -> None:

@@ -43,6 +43,9 @@ class DomainSeen:
     """The generation last applied, from the journal; None when the journal does not know it."""
     quarantined: bool = False
     stats: GuestStats | None = None
+    volumes: tuple[str, ...] | None = None
+    """uuids of the volumes that a guest which is on has plugged in, else of those its definition names; None: not
+    known."""
 
 
 @attrs.frozen(kw_only=True)
