@@ -14,7 +14,7 @@ from sqlmodel import Session, col
 
 from core.compute.instances.table import Instance
 from core.compute.scheduler import filters
-from core.compute.scheduler.model import NEEDS, Funnel, HostView, Request
+from core.compute.scheduler.model import NEEDS, Funnel, HostView, Request, VolumeNeed
 from core.compute.scheduler.schedulers import SCHEDULERS
 from core.errors import Invalid, NoValidHost
 from core.hosts import aggregates, hosts
@@ -135,6 +135,7 @@ def request_for(
     zone: str | None,
     host: str | None,
     avoid: frozenset[str] = frozenset(),
+    volumes: tuple[VolumeNeed, ...] = (),
 ) -> Request:
     """What the scheduler is asked for one instance. Raises Invalid for a hint it does not know."""
     groups: dict[str, frozenset[str]] = {}
@@ -162,6 +163,7 @@ def request_for(
         same_host=groups.get("same_host", frozenset()),
         different_host=groups.get("different_host", frozenset()),
         avoid=avoid,
+        volumes=volumes,
     )
 
 

@@ -63,7 +63,7 @@ def reserve(
         allowed = (AVAILABLE, IN_USE) if volume.multiattach else (AVAILABLE,)
         if not move(session, volume, allowed, ATTACHING):
             raise _taken(session, volume)
-    id = clock_of(session).uuid()
+    id, called = clock_of(session).uuid(), _called(volume)
     attachment = VolumeAttachment(
         id=id,
         volume_id=volume.id,
@@ -81,7 +81,7 @@ def reserve(
     try:
         session.flush()
     except IntegrityError as taken:
-        raise Conflict(f"volume {_called(volume)} is attached already", hint="Detach it there first.") from taken
+        raise Conflict(f"volume {called} is attached already", hint="Detach it there first.") from taken
     return attachment
 
 

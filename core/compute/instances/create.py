@@ -18,7 +18,8 @@ from sqlmodel import Session, col
 from core import events, names
 from core.compute import flavors, keypairs, placement
 from core.compute.flavors import Flavor
-from core.compute.instances import nics, states
+from core.compute.instances import block_devices, launch_volumes, nics, states
+from core.compute.instances.block_devices import BlockDevice, Layout
 from core.compute.instances.nics import Nic
 from core.compute.instances.table import Instance
 from core.config import Config
@@ -26,8 +27,6 @@ from core.context import Context
 from core.errors import Invalid, NoValidHost, QuotaExceeded, Refused, SkydeckError
 from core.identity import quotas
 from core.identity.policy import authorize
-from core.images import images
-from core.images.images import Image
 from core.network import ports, security_groups
 from core.operations import operations
 from core.operations.operations import Operation, State
@@ -36,6 +35,9 @@ from core.store import Store, clock_of, now
 
 USER_DATA_LIMIT = 65535
 """Bytes of base64 (nova's limit)."""
+
+FROM_VOLUME = "N/A (booted from volume)"
+"""What the client shows where an image would stand."""
 
 MOST_AT_ONCE = 100
 """Instances of one request: one transaction must stay short."""
@@ -48,6 +50,9 @@ class CreateSpec:
     name: str
     flavor: str
     image: str | None = None
+    """None: a block device is booted from."""
+    block_devices: tuple[BlockDevice, ...] = ()
+    """Disks besides the root disk that `image` makes, or one of them in its place."""
     networks: tuple[str, ...] = ()
     """One NIC each; empty: the project's default network. `none` alone: no NIC."""
     fixed_ip: str | None = None
@@ -93,7 +98,7 @@ class _Parts:
     """A spec with every name looked up and every rule checked."""
 
     flavor: Flavor
-    image: Image | None
+    layout: Layout
     public_key: str | None
     user_data: str | None
     files: dict[str, str]
@@ -125,7 +130,8 @@ def _think_ahead(session: Session, config: Config, ctx: Context, spec: CreateSpe
     with contextlib.suppress(Refused):
         parts = _check(session, ctx, spec)
         likely = _row(session, ctx, spec, parts, index=0, count=1, reservation="")
-        request = placement.request_for(session, likely, zone=parts.zone, host=parts.host)
+        volumes = launch_volumes.needs(session, parts.layout)
+        request = placement.request_for(session, likely, zone=parts.zone, host=parts.host, volumes=volumes)
         seen.choose(request, scheduler=config.scheduler, dice=clock_of(session).random)
     return seen
 
@@ -140,14 +146,15 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec, see
     plugs = _plugs(session, config, ctx, spec)
     groups = security_groups.resolve(session, ctx.project_id, spec.security_groups) if spec.security_groups else None
     made = sum(plug.port is None for plug in plugs)
-    count = _within_quota(session, ctx, spec, flavor=parts.flavor, nics=made)
+    count = _within_quota(session, ctx, spec, parts, nics=made)
+    volumes = launch_volumes.needs(session, parts.layout)
     reservation = f"r-{clock_of(session).hex()[:8]}"
     instances: list[Instance] = []
     enqueued: list[Operation] = []
     for index in range(count):
         instance = _row(session, ctx, spec, parts, index=index, count=count, reservation=reservation)
         try:
-            request = placement.request_for(session, instance, zone=parts.zone, host=parts.host)
+            request = placement.request_for(session, instance, zone=parts.zone, host=parts.host, volumes=volumes)
             host_id, funnel = placement.place(session, instance, request, scheduler=config.scheduler, seen=seen)
         except NoValidHost:
             if len(instances) >= spec.min_count:
@@ -158,6 +165,7 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec, see
         session.flush()
         nics.plug(session, instance, plugs, groups=groups)
         ports.bind(session, instance.id, host_id)
+        made_volumes = launch_volumes.give(session, ctx, config, instance, parts.layout)
         operation = operations.enqueue(
             session,
             ctx,
@@ -168,7 +176,13 @@ def accept(session: Session, config: Config, ctx: Context, spec: CreateSpec, see
             project_id=instance.project_id,
             lane=host_id,
             args=spec.body(),
-            data={"funnel": funnel.to_json(), "zone": parts.zone, "forced": parts.host, "tried": [host_id]},
+            data={
+                "funnel": funnel.to_json(),
+                "zone": parts.zone,
+                "forced": parts.host,
+                "tried": [host_id],
+                "volumes": made_volumes,
+            },
             idempotency_key=spec.idempotency_key if index == 0 else None,
         )
         events.record(
@@ -211,11 +225,13 @@ def _check(session: Session, ctx: Context, spec: CreateSpec) -> _Parts:
     if spec.fixed_ip and spec.max_count > 1:
         raise Invalid("one address cannot serve several instances", hint="Leave --fixed-ip out, or make one.")
     flavor = flavors.find(session, ctx, spec.flavor)
-    image = _image(session, ctx, spec, flavor)
+    layout = block_devices.resolve(session, ctx, spec.block_devices, image=spec.image, flavor=flavor)
+    if spec.max_count > 1 and any(disk.volume and not disk.volume.multiattach for disk in layout.disks):
+        raise Invalid("one volume cannot serve several instances", hint="Leave it out, or make one.")
     zone, host = _zone(ctx, spec.availability_zone)
     return _Parts(
         flavor=flavor,
-        image=image,
+        layout=layout,
         public_key=keypairs.find(session, ctx, spec.key_name).public_key if spec.key_name else None,
         user_data=_user_data(spec.user_data),
         files=_files(session, ctx, spec.files),
@@ -237,34 +253,6 @@ def _plugs(session: Session, config: Config, ctx: Context, spec: CreateSpec) -> 
     if spec.max_count > 1 and any(plug.port is not None or plug.fixed_ip is not None for plug in found):
         raise Invalid("one port or address cannot serve several instances", hint="Leave it out, or make one.")
     return found
-
-
-def _image(session: Session, ctx: Context, spec: CreateSpec, flavor: Flavor) -> Image | None:
-    if spec.image is None:
-        raise Invalid("an image is needed to boot from", hint="Choose with --image; skydeck image list shows them.")
-    image = images.find(session, ctx, spec.image)
-    if image.status != "active":
-        raise Invalid(f"image {image.name} is {image.status}", hint="Only an active image can be booted.")
-    if image.disk_format in ("aki", "ari"):
-        raise Invalid(
-            f"image {image.name} is a {'kernel' if image.disk_format == 'aki' else 'ramdisk'}",
-            hint="Set it as kernel_id or ramdisk_id of a disk image.",
-        )
-    if flavor.ram_mb < image.min_ram_mb:
-        raise Invalid(f"flavor {flavor.name} has {flavor.ram_mb} MiB, image {image.name} needs {image.min_ram_mb}")
-    size_gb = -(-(image.virtual_size or 0) // (1 << 30))
-    needed = max(image.min_disk_gb, size_gb)
-    if flavor.disk_gb and flavor.disk_gb < needed:
-        raise Invalid(
-            f"flavor {flavor.name} has a disk of {flavor.disk_gb} GiB, image {image.name} needs {needed}",
-            hint="Choose a larger flavor.",
-        )
-    for key in ("kernel_id", "ramdisk_id"):
-        if key in image.properties:
-            part = images.find(session, ctx, image.properties[key])
-            if part.status != "active":
-                raise Invalid(f"the {key} of image {image.name} is {part.status}")
-    return image
 
 
 def _zone(ctx: Context, text: str | None) -> tuple[str | None, str | None]:
@@ -300,13 +288,14 @@ def _files(session: Session, ctx: Context, files: dict[str, bytes]) -> dict[str,
     return {path: base64.b64encode(content).decode() for path, content in files.items()}
 
 
-def _within_quota(session: Session, ctx: Context, spec: CreateSpec, *, flavor: Flavor, nics: int) -> int:
+def _within_quota(session: Session, ctx: Context, spec: CreateSpec, parts: _Parts, *, nics: int) -> int:
     """How many may be made: as many as the quota has room for, at least min_count. Raises QuotaExceeded."""
     each = {
         "instances": 1,
-        "cores": flavor.vcpus,
-        "ram": flavor.ram_mb,
+        "cores": parts.flavor.vcpus,
+        "ram": parts.flavor.ram_mb,
         "ports": nics,
+        **launch_volumes.quota(session, ctx, parts.layout),
     }
     count = spec.max_count
     for resource, amount in each.items():
@@ -335,7 +324,8 @@ def _row(
     # nova numbers the members of one request: web-1, web-2, …
     name = f"{spec.name}-{index + 1}" if count > 1 else spec.name
     at = now(session)
-    image, flavor = parts.image, parts.flavor
+    layout, flavor = parts.layout, parts.flavor
+    image = layout.image
     instance_id = clock_of(session).uuid()
     return Instance(
         id=instance_id,
@@ -348,15 +338,15 @@ def _row(
         flavor_name=flavor.name,
         vcpus=flavor.vcpus,
         ram_mb=flavor.ram_mb,
-        root_gb=flavor.disk_gb,
-        ephemeral_gb=flavor.ephemeral_gb,
-        swap_mb=flavor.swap_mb,
+        root_gb=flavor.disk_gb if image else 0,
+        ephemeral_gb=layout.ephemeral_gb,
+        swap_mb=layout.swap_mb,
         extra_specs=dict(flavor.extra_specs),
         image_id=image.id if image else None,
-        image_name=image.name if image else "",
-        kernel_id=image.properties.get("kernel_id") if image else None,
-        ramdisk_id=image.properties.get("ramdisk_id") if image else None,
-        image_properties=dict(image.properties) if image else {},
+        image_name=image.name if image else FROM_VOLUME,
+        kernel_id=layout.properties.get("kernel_id"),
+        ramdisk_id=layout.properties.get("ramdisk_id"),
+        image_properties=layout.properties,
         key_name=spec.key_name,
         public_key=parts.public_key,
         user_data=parts.user_data,

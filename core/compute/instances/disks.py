@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlmodel import Session
 
 from core.compute.instances.table import Instance
-from core.volumes import attachments
+from core.volumes import attachments, backends
 from core.volumes.tables import Backend, QosSpec, Volume, VolumeAttachment, VolumeType
-from hostd.spec import BackendSpec, DiskLimits, VolumeDisk
+from hostd.spec import DiskLimits, VolumeDisk
 
 
 def disks(session: Session, instance: Instance, *, without: str | None = None) -> tuple[VolumeDisk, ...]:
@@ -21,10 +21,9 @@ def disks(session: Session, instance: Instance, *, without: str | None = None) -
 
 def _disk(session: Session, attachment: VolumeAttachment) -> VolumeDisk:
     volume = session.get_one(Volume, attachment.volume_id)
-    backend = session.get_one(Backend, volume.backend_id)
     return VolumeDisk(
         volume=volume.id,
-        backend=BackendSpec(uuid=backend.id, driver=backend.driver, options=dict(backend.options)),
+        backend=backends.spec_of(session.get_one(Backend, volume.backend_id)),
         read_only=attachment.read_only,
         shareable=volume.multiattach,
         boot_index=attachment.boot_index,

@@ -78,6 +78,14 @@ def different_host(request: Request, host: HostView) -> str | None:
     return f"holds {len(together)} of the instances to be apart from" if together else None
 
 
+def volumes_reachable(request: Request, host: HostView) -> str | None:
+    lacking = [volume.words for volume in request.volumes if host.id not in volume.hosts]
+    if not lacking:
+        return None
+    have = len(request.volumes) - len(lacking)
+    return f"reaches {have} of {len(request.volumes)} volumes, not {', '.join(lacking)}"
+
+
 def num_instances(_: Request, host: HostView) -> str | None:
     most = min(
         (int(m["max_instances_per_host"]) for m in host.aggregates if m.get("max_instances_per_host", "").isdigit()),
@@ -110,6 +118,7 @@ FILTERS: dict[str, Filter] = {
     "tenant_isolation": tenant_isolation,
     "same_host": same_host,
     "different_host": different_host,
+    "volumes_reachable": volumes_reachable,
     "num_instances": num_instances,
     "vcpus": _fits("vcpus", "vCPUs", ""),
     "ram": _fits("ram_mb", "RAM", " MiB"),
@@ -125,6 +134,7 @@ _ASKED: dict[str, Callable[[Request], bool]] = {
     "aggregate_extra_specs": lambda request: bool(request.extra_specs),
     "same_host": lambda request: bool(request.same_host),
     "different_host": lambda request: bool(request.different_host),
+    "volumes_reachable": lambda request: bool(request.volumes),
 }
 """Filters that pass every host unless the request asks for something: then nobody need be asked."""
 

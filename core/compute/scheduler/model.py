@@ -38,6 +38,15 @@ class HostView(NamedTuple):
         return self.limit[resource] - self.used[resource]
 
 
+class VolumeNeed(NamedTuple):
+    """A volume that an instance shall have, and who could give it."""
+
+    words: str
+    """What it is and where, for a person."""
+    hosts: frozenset[str]
+    """Ids of the hosts that reach it, or a place where it can be made."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One instance to place."""
@@ -57,6 +66,7 @@ class Request:
     different_host: frozenset[str] = frozenset()
     avoid: frozenset[str] = frozenset()
     """Host ids already tried for this instance."""
+    volumes: tuple[VolumeNeed, ...] = ()
 
     @property
     def needs(self) -> dict[str, int]:
