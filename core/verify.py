@@ -29,6 +29,10 @@ from core.operations.operations import OPEN, Operation, State
 from core.runner import Runner
 from core.sql import select
 from core.store import Store, now
+from core.volumes import stored
+from core.volumes.attachments import ATTACHED, ATTACHING, AVAILABLE, DETACHING, IN_USE, RESERVED
+from core.volumes.stored import Stored
+from core.volumes.tables import Volume, VolumeAttachment
 from hostd.spec import Observation, PowerState, digest, dump, load
 
 SETTLED: Final = 60_000_000
@@ -83,6 +87,12 @@ class Facts:
     gateways: list[tuple[str, str, bool]]
     """(host id, external network id, whether the host needs it) of addresses that guests are seen as."""
     seen: dict[str, Observation]
+    volumes: dict[str, Volume]
+    """Not deleted."""
+    attachments: list[VolumeAttachment]
+    """Living ones."""
+    pools: list[Stored]
+    """Backends as they were seen last, against the volumes that should be there."""
     busy: frozenset[str]
     """Objects with an open operation: what a host has of them may differ for now."""
     at: int
@@ -163,6 +173,9 @@ def gather(session: Session, config: Config, seen: dict[str, Observation]) -> Fa
         floating=rows(FloatingIP),
         ways_out=frozenset((row.id, row.external_network_id) for row in rows(Router)),
         gateways=[(host, network, network in needed[host]) for host, network in gateways],
+        volumes={row.id: row for row in rows(Volume, col(Volume.deleted_at) == 0)},
+        attachments=rows(VolumeAttachment, col(VolumeAttachment.detached_at) == 0),
+        pools=stored.compare(session),
         seen=seen,
         busy=frozenset(operation.object_id for operation in open_operations),
         at=now(session),
@@ -182,6 +195,84 @@ def _one_writer(facts: Facts) -> Iterator[Violation]:
     for uuid, names in running.items():
         if len(names) > 1:
             yield Violation(invariant=1, title=f"guest {uuid} runs on {len(names)} hosts", evidence=", ".join(names))
+
+
+def _one_guest_per_volume(facts: Facts) -> Iterator[Violation]:
+    """1, of volumes: one that is not made to be shared is in one guest that runs, anywhere."""
+    having: dict[str, list[str]] = {}
+    for host_id, seen in facts.seen.items():
+        for domain in seen.domains:
+            if domain.owned and domain.power in (PowerState.RUNNING, PowerState.PAUSED):
+                instance = facts.instances.get(domain.uuid)
+                who = f"{instance.name if instance else domain.uuid} on {_name(facts, host_id)}"
+                for volume_id in domain.volumes or ():
+                    having.setdefault(volume_id, []).append(who)
+    for volume_id, guests in having.items():
+        volume = facts.volumes.get(volume_id)
+        if len(guests) > 1 and (volume is None or not volume.multiattach):
+            title = f"volume {_volume(facts, volume_id)} is in {len(guests)} guests"
+            yield Violation(invariant=1, title=title, evidence=", ".join(sorted(guests)))
+
+
+_MOVING: Final = (RESERVED, ATTACHING, DETACHING)
+
+
+def _attachments(facts: Facts) -> Iterator[Violation]:
+    """1 and 11, of attachments: a volume is in-use while somebody has it, and is available only when nobody has; what
+    holds it is there, and is at work while it moves."""
+    held: dict[str, list[VolumeAttachment]] = {}
+    for one in facts.attachments:
+        held.setdefault(one.volume_id, []).append(one)
+        instance, volume = facts.instances.get(one.instance_id), facts.volumes.get(one.volume_id)
+        called = f"volume {_volume(facts, one.volume_id)}"
+        if instance is None or volume is None:
+            gone = "a server" if instance is None else "a volume"
+            yield Violation(invariant=11, title=f"{called} is attached, and {gone} of the two is gone")
+            continue
+        if volume.status == AVAILABLE and one.status in (ATTACHED, DETACHING):
+            yield Violation(invariant=1, title=f"{called} is available while {instance.name} has it")
+        if instance.id in facts.busy or volume.id in facts.busy:
+            continue
+        if one.status in _MOVING:
+            title = f"{called} is {one.status} for {instance.name}, and nothing works on it"
+            yield Violation(invariant=11, title=title)
+        seen = facts.seen.get(instance.host_id or "")
+        domain = next((guest for guest in seen.domains if guest.uuid == instance.id), None) if seen else None
+        has = domain.volumes if domain is not None else None
+        if one.status == ATTACHED and has is not None and volume.id not in has:
+            title = f"{called} is attached to {instance.name}, whose guest does not have it"
+            yield Violation(invariant=11, title=title, evidence=_name(facts, instance.host_id))
+    for volume in facts.volumes.values():
+        if volume.status == IN_USE and volume.id not in held:
+            yield Violation(invariant=11, title=f"volume {volume.name or volume.id} is in-use, and nobody has it")
+        if len(held.get(volume.id, ())) > 1 and not volume.multiattach:
+            yield Violation(invariant=1, title=f"volume {volume.name or volume.id} is attached more than once")
+    yield from _taken_volumes(facts)
+
+
+def _taken_volumes(facts: Facts) -> Iterator[Violation]:
+    """11: no guest has a volume that the database does not say it has."""
+    told = {(one.instance_id, one.volume_id) for one in facts.attachments}
+    for host_id, seen in facts.seen.items():
+        for domain in seen.domains:
+            instance = facts.instances.get(domain.uuid)
+            if instance is None or instance.id in facts.busy or instance.host_id != host_id:
+                continue
+            for volume_id in domain.volumes or ():
+                if (instance.id, volume_id) not in told:
+                    title = f"{instance.name} has volume {_volume(facts, volume_id)}, which is not attached to it"
+                    yield Violation(invariant=11, title=title, evidence=_name(facts, host_id))
+
+
+def _stored(facts: Facts) -> Iterator[Violation]:
+    """8 and 11, of volumes: what the database has is on its backend, and nothing else is there."""
+    for pool in facts.pools:
+        where = f"backend {pool.backend.name} on {_name(facts, pool.seen.host_id)}"
+        for volume in pool.missing:
+            yield Violation(invariant=8, title=f"volume {volume.name or volume.id} is not on {where}")
+        for stranger in pool.unknown:
+            title = f"{where} has volume {stranger.uuid}, which should not be there"
+            yield Violation(invariant=11, title=title, evidence=stranger.why)
 
 
 def _one_owner(facts: Facts) -> Iterator[Violation]:
@@ -395,8 +486,15 @@ def _name(facts: Facts, host_id: str | None) -> str:
     return host.name if host else str(host_id)
 
 
+def _volume(facts: Facts, volume_id: str) -> str:
+    volume = facts.volumes.get(volume_id)
+    return volume.name or volume_id if volume else volume_id
+
+
 CHECKS: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     _one_writer,
+    _one_guest_per_volume,
+    _attachments,
     _one_owner,
     _addresses,
     _within_capacity,
@@ -404,6 +502,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     _nothing_lost,
     _generations,
     _data_kept,
+    _stored,
     _chains,
     _escaped,
     _as_wanted,

@@ -16,6 +16,7 @@ from core.network.fabric import HostNetworking
 from core.operations import operations
 from core.sql import select
 from core.store import clock_of, now
+from core.volumes import stored
 from hostd.spec import DomainSeen, Observation, PowerState
 
 BEGAN: Final = ""
@@ -142,6 +143,7 @@ def _differences(session: Session, host: Host, seen: Observation, stamps: dict[s
         )
     if told is None or told.generation == told.applied == stamps.get(host.id):
         yield from _of_networking(host, seen)
+    yield from _of_volumes(session, host)
 
 
 def _of_networking(host: Host, seen: Observation) -> Iterator[Difference]:
@@ -169,6 +171,23 @@ def _of_networking(host: Host, seen: Observation) -> Iterator[Difference]:
     for check in whole.checks if whole is not None else ():
         if not check.ok:
             yield Difference("host_check", check.name, host.name, f"host {host.name}: {check.detail}", check.hint, {})
+
+
+def _of_volumes(session: Session, host: Host) -> Iterator[Difference]:
+    """Of the pools that this host speaks for. Shown, and left alone: there is no safe act for data."""
+    for pool in stored.compare(session, host_id=host.id):
+        where = f"backend {pool.backend.name} on host {host.name}"
+        for volume in pool.missing:
+            called = volume.name or volume.id
+            title = f"volume {called} is {volume.status} here, and {where} does not have it"
+            yield Difference(
+                "volume_missing", volume.id, called, title, "", {"status": volume.status, "size_gb": volume.size_gb}
+            )
+        for stranger in pool.unknown:
+            title = f"{where} has volume {stranger.uuid}, but {stranger.why}"
+            yield Difference(
+                "volume_unknown", stranger.uuid, stranger.uuid[:8], title, "", {"allocated": stranger.allocated}
+            )
 
 
 def _of_guest(host: Host, instance: Instance, domain: DomainSeen) -> Iterator[Difference]:
