@@ -66,6 +66,17 @@ TABLE = {
     "reboot_soft": (["active"], [None], True, True, "rebooting", "member"),
     "attach_interface": (["active", "paused", "stopped"], [None], True, True, None, "member"),
     "detach_interface": (["active", "paused", "stopped"], [None], True, True, None, "member"),
+    **dict.fromkeys(
+        ("attach_volume", "detach_volume"),
+        (
+            ["active", "paused", "stopped", "resized", "soft-delete", "shelved", "shelved_offloaded"],
+            [None],
+            True,
+            True,
+            None,
+            "member",
+        ),
+    ),
     "reboot_hard": (
         ["active", "stopped", "paused", "suspended", "error"],
         [None, *HARD],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.compute.scheduler import filters, weighers
-from core.compute.scheduler.model import HostView, Request
+from core.compute.scheduler.model import HostView, Request, VolumeNeed
 from core.compute.scheduler.schedulers import SCHEDULERS
 from core.hosts.hosts import Host
 
@@ -69,6 +69,15 @@ CASES: list[tuple[str, Request, HostView, str | None]] = [
         ask(different_host=frozenset("ab")),
         view(project_instances=frozenset("abc")),
         "holds 2 of the instances to be apart from",
+    ),
+    ("volumes_reachable", ask(volumes=(VolumeNeed("data", frozenset({"id-h"})),)), view(), None),
+    (
+        "volumes_reachable",
+        ask(
+            volumes=(VolumeNeed("data", frozenset({"id-h"})), VolumeNeed("logs, which is on host h2", frozenset({"i"})))
+        ),
+        view(),
+        "reaches 1 of 2 volumes, not logs, which is on host h2",
     ),
     ("num_instances", ask(), view(instances=49), None),
     ("num_instances", ask(), view(instances=50), "holds 50 of at most 50 instances"),

@@ -52,7 +52,7 @@ async def test_create(world: World) -> None:
         created = world.create()
         operation = await rig.ended(created.operations[0])
         assert (operation.state, operation.progress, operation.error) == ("succeeded", 100, None)
-        assert operation.data["done"] == ["images", "network", "spawn"]
+        assert operation.data["done"] == ["images", "volumes", "network", "spawn"]
         instance = world.instance("web")
         assert (instance.status, instance.task_state, instance.power_state) == ("ACTIVE", None, 1)
         assert instance.launched_at
@@ -105,7 +105,7 @@ async def test_steps_show_as_task_states(world: World) -> None:
         held = host.fake.hold("start")
         host.may_carry.set()
         await rig.until(lambda: world.instance("web").task_state == "spawning")
-        assert world.operation(created.operations[0].id).progress == 60
+        assert world.operation(created.operations[0].id).progress == 66
         held.set()
         await rig.ended(created.operations[0])
 
@@ -236,6 +236,9 @@ async def test_a_hint_that_cannot_be_kept_any_more_ends_the_create(world: World)
         assert world.instance("web").status == "ERROR"
 
 
+UNDONE = ("undo spawn", "undo network", "undo volumes", "undo images")
+
+
 async def test_undo_is_in_reverse_and_survives_trouble(world: World) -> None:
     async with running(world) as rig:
         host = rig.hosts["h1"]
@@ -253,7 +256,7 @@ async def test_undo_is_in_reverse_and_survives_trouble(world: World) -> None:
         rig.engine.wake()
         await rig.until(ended)
         undone = [step for step in steps if step.startswith("undo")]
-        assert undone == [step for step in ("undo spawn", "undo network", "undo images") if step in undone]
+        assert undone == [step for step in UNDONE if step in undone]
         assert "undo images" in undone
         nothing_left(rig)
 
