@@ -21,6 +21,7 @@ from core.listing import Listing, own
 from core.network import lists as network
 from core.operations.operations import Operation
 from core.sql import select
+from core.volumes import lists as volumes
 
 _used_by = (
     select(func.count())
@@ -234,6 +235,7 @@ LISTINGS: dict[str, Listing] = {
         FLAVORS,
         KEYPAIRS,
         *network.LISTINGS,
+        *volumes.LISTINGS,
         HOSTS,
         AGGREGATES,
         PROJECTS,
