@@ -89,7 +89,7 @@ class Reach:
 
     def _judge(self, host: str, address: str) -> None:
         plain = ipaddress.ip_address(address.partition("%")[0])
-        for one in (plain, *_inside(plain)):
+        for one in _inside(plain) or [plain]:
             if any(one.version == network.version and one in network for network in self.networks):
                 continue
             if (why := self._against(one)) is not None:
