@@ -17,7 +17,6 @@ import http.client
 import os
 import secrets
 import shutil
-import socket
 import struct
 import subprocess
 import tempfile
@@ -30,6 +29,7 @@ from typing import Final, Self
 
 from tests.lab import debs
 from tests.lab.guest import CACHE
+from tests.lab.ports import free_port
 
 COMMANDS: Final = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "rbd", "radosgw", "radosgw-admin")
 
@@ -116,9 +116,9 @@ class Ceph:
         self.conf = self.directory / "ceph.conf"
         self.keyring = self.directory / "volumes.keyring"
         """Of the user of the pool of volumes. The administrator's and the daemons' own is the conf's."""
-        self.port = _free_port(address)
+        self.port = free_port(address)
         """The monitor's."""
-        self._s3_port = _free_port(address)
+        self._s3_port = free_port(address)
         self._size = size
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: S3 | None = None
@@ -285,9 +285,3 @@ def _manager() -> Path:
 def _environment() -> dict[str, str]:
     libraries = _manager().parents[1] / "lib" / f"{os.uname().machine}-linux-gnu"
     return {**os.environ, "LC_ALL": "C.UTF-8", "LD_LIBRARY_PATH": str(libraries)}
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
