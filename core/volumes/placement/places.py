@@ -24,10 +24,10 @@ from core.volumes.tables import Backend, BackendHost, Volume
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What one host sees of one backend."""
+    """What one host sees of one backend: rows of _HOSTS and _SEEN."""
 
-    host: Host
-    seen: BackendHost | None
+    host: Any
+    seen: Any | None
 
     @property
     def problem(self) -> str:
@@ -39,10 +39,25 @@ class _Seen:
         return "" if self.seen.reachable else (self.seen.detail or f"host {self.host.name} does not reach it")
 
 
+_HOSTS = select(Host.id, Host.name, Host.state, Host.availability_zone).order_by(col(Host.name))
+
+_SEEN = select(
+    BackendHost.backend_id,
+    BackendHost.host_id,
+    BackendHost.reachable,
+    BackendHost.detail,
+    BackendHost.total_bytes,
+    BackendHost.free_bytes,
+    BackendHost.capabilities,
+    BackendHost.seen_at,
+)
+"""Columns, not objects, and without what is kept there: this is read for every create."""
+
+
 def look(session: Session) -> list[Place]:
     """Every place there is."""
-    hosts = list(session.execute(select(Host).order_by(col(Host.name))).scalars())
-    rows = {(row.backend_id, row.host_id): row for row in session.execute(select(BackendHost)).scalars()}
+    hosts = session.execute(_HOSTS).all()
+    rows = {(row.backend_id, row.host_id): row for row in session.execute(_SEEN)}
     promised: dict[tuple[str, str | None], int] = defaultdict(int)
     sums = select(Volume.backend_id, Volume.host_id, func.sum(Volume.size_gb)).where(col(Volume.deleted_at) == 0)
     for backend_id, host_id, size in session.execute(sums.group_by(col(Volume.backend_id), col(Volume.host_id))):
@@ -84,9 +99,10 @@ def zone_of(session: Session, backend: Backend, host_id: str | None) -> str:
     return backend.availability_zone if host_id is None else session.get_one(Host, host_id).availability_zone
 
 
-def _place(backend: Backend, host: Host | None, seen: list[_Seen], promised_gb: int) -> Place:
+def _place(backend: Backend, host: Any | None, seen: list[_Seen], promised_gb: int) -> Place:
     """Numbers are those of the host that looked last: a shared backend is one pool, whoever looks."""
     reaching = [one.seen for one in seen if one.seen is not None and not one.problem]
+    able = [frozenset(row.capabilities) for row in reaching]
     newest: Any = max(reaching, key=lambda row: row.seen_at, default=None)
     return Place(
         backend_id=backend.id,
@@ -99,9 +115,7 @@ def _place(backend: Backend, host: Host | None, seen: list[_Seen], promised_gb: 
         zone=host.availability_zone if host is not None else backend.availability_zone,
         reached_by=frozenset(row.host_id for row in reaching),
         unreached=next((one.problem for one in seen if one.problem), "there is no host"),
-        capabilities=frozenset.intersection(*(frozenset(row.capabilities) for row in reaching))
-        if reaching
-        else frozenset(),
+        capabilities=frozenset.intersection(*able) if able else frozenset(),
         total_gb=newest.total_bytes // GIB if newest else 0,
         free_gb=newest.free_bytes // GIB if newest else 0,
         promised_gb=promised_gb,
