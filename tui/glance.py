@@ -44,6 +44,8 @@ class Header:
     """(used, limit); limit -1: unlimited."""
     ram_mb: tuple[int, int]
     instances: tuple[int, int]
+    gigabytes: tuple[int, int]
+    """Of volumes and their snapshots."""
     engine: bool
     """Whether an engine is at work."""
     running: int
@@ -153,6 +155,7 @@ def _header(session: Any, ctx: Any, operations: Any) -> Header:
         vcpus=use("cores"),
         ram_mb=use("ram"),
         instances=use("instances"),
+        gigabytes=use("gigabytes"),
         engine=cloud.engine_alive(session),
         running=by_state["ready"] + by_state["running"],
         blocked=by_state["blocked"],

@@ -5,6 +5,9 @@ from __future__ import annotations
 from tui.glance import Header
 from tui.view import Cell
 
+ROOM = 130
+"""Columns from which on the top line has place for the volumes' use too."""
+
 STALE = 3.0
 """Seconds without an answer of the store after which the screen says so."""
 
@@ -28,7 +31,7 @@ def _highest(roles: frozenset[str]) -> str:
 
 
 def usage(header: Header, *, width: int) -> list[Cell]:
-    """`vcpu 62/80 ram 118/160G inst 6/10`, with gauges where there is room."""
+    """`vcpu 62/80 ram 118/160G inst 6/10`, with gauges, and the volumes', where there is room."""
     cells: list[Cell] = []
     gap = "   " if width >= 100 else " "
     ram_used, ram_limit = (value // 1024 if value >= 0 else -1 for value in header.ram_mb)
@@ -45,6 +48,10 @@ def usage(header: Header, *, width: int) -> list[Cell]:
             cells.append((f"[{'#' * filled}{'-' * (8 - filled)}] ", "warn" if near else "dim"))
         shown = f"{used}/{limit}" if limit >= 0 else f"{used}/-"
         cells.append((f"{shown}{unit}{gap}", "bad" if full else "warn" if near else ""))
+    if width >= ROOM:
+        used, limit = header.gigabytes
+        tone = "bad" if 0 <= limit <= used else "warn" if 0 < limit * 0.8 <= used else ""
+        cells += [("vol ", "dim"), (f"{used}/{limit if limit >= 0 else '-'}G{gap}", tone)]
     return cells
 
 

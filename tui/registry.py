@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from tui.view import View
 from tui.views import (
+    backends,
+    backups,
     events,
     findings,
     flavors,
     floating_ips,
     hosts,
+    image_members,
     images,
     instances,
     keypairs,
@@ -19,14 +22,21 @@ from tui.views import (
     routers,
     security_group_rules,
     security_groups,
+    snapshots,
     subnets,
+    volume_types,
+    volumes,
 )
 
 VIEWS: dict[str, View] = {
     view.kind: view
     for view in (
         instances.VIEW,
+        volumes.VIEW,
+        snapshots.VIEW,
+        backups.VIEW,
         images.VIEW,
+        image_members.VIEW,
         flavors.VIEW,
         keypairs.VIEW,
         networks.VIEW,
@@ -36,6 +46,8 @@ VIEWS: dict[str, View] = {
         floating_ips.VIEW,
         security_groups.VIEW,
         security_group_rules.VIEW,
+        volume_types.VIEW,
+        backends.VIEW,
         hosts.VIEW,
         projects.VIEW,
         operations.VIEW,

@@ -96,8 +96,10 @@ class Verb:
     """Takes data or work away: drawn in the colour of danger."""
     disabled_reason: Callable[[Any, Row], Reason | None] = lambda ctx, row: None
     """(context, row) to None when it may be done. Pure: called for every object, at every cursor move."""
-    run: Callable[[Any, Any, str, str], object] | None = None
+    run: Callable[..., object] | None = None
     """(write session, context, id, chosen value): one transaction per object. Raises SkydeckError."""
+    configured: bool = False
+    """`run` takes the configuration besides, after the context."""
     action: str = ""
     """The screen's action instead, e.g. `describe`."""
     form: Form | None = None

@@ -27,6 +27,7 @@ from core.network.tables import FloatingIP, Network, Port, Router
 from core.operations.operations import Operation
 from core.sql import select
 from core.store import Clock, Store
+from tests.tui import storage
 
 NOW = 1_790_000_000
 """The frozen moment, in seconds."""
@@ -165,6 +166,7 @@ def populate(store: Store, ctx: Context, *, instances: int = 24, socket: str = "
             session.execute(insert(Instance.__table__), rows[start : start + 2000])
         _ports(session, ctx, network, rows[:200])
         _surroundings(session, ctx, network, rows[:200])
+        storage.fill(session, ctx, hosts=hosts, servers=rows[:200])
         _history(session, ctx, rows)
 
 

@@ -6,13 +6,14 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from core.errors import Failed
 from tui.cli import report
 from tui.cli.caller import Caller, caller
+from tui.progress import pace
 from tui.text import safe
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def watch(at: Caller, operations: Sequence[Operation]) -> list[Operation]:
     waiting = {State.READY, State.RUNNING}
     seen: int | None = None
     checked = time.monotonic()
-    with _display() as show:
+    with _display(at.store.clock.now) as show:
         while True:
             version = at.store.version()
             if version != seen:
@@ -79,6 +80,16 @@ def _label(operation: Operation) -> str:
     return f"{operation.object_name}: {operation.kind.partition('.')[2].replace('_', ' ')}"
 
 
+def _paced(operation: Operation) -> dict[str, Any]:
+    """As `pace` reads it."""
+    return {
+        "state": operation.state,
+        "progress": operation.progress,
+        "started_at": operation.started_at,
+        "bytes": operation.data.get("bytes"),
+    }
+
+
 def _tell(operation: Operation) -> None:
     from core.operations.operations import State
 
@@ -91,10 +102,10 @@ def _tell(operation: Operation) -> None:
 
 
 @contextlib.contextmanager
-def _display() -> Iterator[Show]:
-    """How progress is shown: bars on a terminal, a line per step elsewhere."""
+def _display(now: Callable[[], int]) -> Iterator[Show]:
+    """How progress is shown: bars on a terminal, a line per step elsewhere. `now` is in microseconds."""
     if sys.stderr.isatty():
-        with _bars() as show:
+        with _bars(now) as show:
             yield show
     else:
         yield _lines()
@@ -113,7 +124,7 @@ def _lines() -> Show:
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[Show]:
+def _bars(now: Callable[[], int]) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -122,6 +133,7 @@ def _bars() -> Iterator[Show]:
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[step]}", markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -129,8 +141,9 @@ def _bars() -> Iterator[Show]:
 
         def show(operation: Operation) -> None:
             if operation.id not in tasks:
-                tasks[operation.id] = progress.add_task(safe(_label(operation)), total=100, step="")
+                tasks[operation.id] = progress.add_task(safe(_label(operation)), total=100, step="", rate="")
             step = safe(operation.step or operation.state)
-            progress.update(tasks[operation.id], completed=operation.progress, step=step)
+            rate = pace(_paced(operation), now())
+            progress.update(tasks[operation.id], completed=operation.progress, step=step, rate=rate)
 
         yield show

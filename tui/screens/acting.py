@@ -49,6 +49,10 @@ class ActingScreen(Screen[None]):
     def acted(self) -> None:
         """Something was done: look again."""
 
+    def called(self, row: Row) -> str:
+        """An object's name for a person; of one without a name the beginning of its key."""
+        return safe(str(row[self.view.name] or "")) or str(row[self.view.key])[:8]
+
     # ------------------------------------------------------------------ keys
 
     def bind_verbs(self) -> None:
@@ -119,7 +123,7 @@ class ActingScreen(Screen[None]):
             self.act(verb, rows, self.picked(verb.pick, rows[0]))
         else:
             # Asked before this returns: keys typed ahead answer the question, they are no verbs.
-            self.act(verb, rows, self.confirmed(verb, [safe(str(row[self.view.name])) for row in rows]))
+            self.act(verb, rows, self.confirmed(verb, [self.called(row) for row in rows]))
 
     def go(self, action: str, row: Row | None) -> None:
         """A verb that goes somewhere: `go_<action>` of the screen."""
@@ -130,16 +134,17 @@ class ActingScreen(Screen[None]):
         value = await answer
         if value is None:
             return
-        names = [safe(str(row[self.view.name])) for row in rows]
+        names = [self.called(row) for row in rows]
         done, refused = [], []
         from core.errors import SkydeckError
 
         assert verb.run is not None
         run, ctx = verb.run, self.app.seat.request()
+        config = (self.app.seat.config,) if verb.configured else ()
         for row, name in zip(rows, names, strict=True):
             key = row[self.view.key]
             try:
-                await self.app.seat.write(lambda session, key=key: run(session, ctx, key, value))
+                await self.app.seat.write(lambda session, key=key: run(session, ctx, *config, key, value))
                 done.append(name)
             except SkydeckError as bad:
                 refused.append((name, bad))
@@ -182,7 +187,7 @@ class ActingScreen(Screen[None]):
         from tui.screens.pick import PickScreen
 
         answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        name = safe(str(row[self.view.name]))
+        name = self.called(row)
         self.app.push_screen(PickScreen(pick, row, name), answer.set_result)
         return answer
 
@@ -194,7 +199,7 @@ class ActingScreen(Screen[None]):
 
         entries = [(verb, self.why_not(verb)) for verb in self.view.verbs]
         row = self.under_cursor()
-        title = str(row[self.view.name]) if row else self.view.title
+        title = self.called(row) if row else self.view.title
 
         def chosen(name: str | None) -> None:
             if name is not None:
@@ -215,7 +220,7 @@ class ActingScreen(Screen[None]):
     def go_copy(self, row: Row | None) -> None:
         assert row is not None
         options = [_copy_choice(name) for name in (*self.view.copies, "json")]
-        self._copy(row, self.query_one(Bar).ask(f"Copy of {safe(str(row[self.view.name]))}:", options, tone="on"))
+        self._copy(row, self.query_one(Bar).ask(f"Copy of {self.called(row)}:", options, tone="on"))
 
     @work(group="act")
     async def _copy(self, row: Row, answer: asyncio.Future[str | None]) -> None:
@@ -234,7 +239,7 @@ class ActingScreen(Screen[None]):
         assert row is not None
         from tui.screens.trace import TraceScreen
 
-        self.app.push_screen(TraceScreen(row["id"], str(row[self.view.name] or row["id"][:8])))
+        self.app.push_screen(TraceScreen(row["id"], self.called(row)))
 
     def go_new(self, row: Row | None) -> None:
         if self.view.form is None:

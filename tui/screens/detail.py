@@ -126,7 +126,7 @@ class DetailScreen(ActingScreen):
         if row is None:
             if not self._gone:
                 self._gone = True
-                self.app.tell(f"{self.row[view.name]} is gone", "q goes back to the list", tone="warn")
+                self.app.tell(f"{self.called(self.row)} is gone", "q goes back to the list", tone="warn")
         else:
             self.row = row
             if tab.read and tab is self.tabs[self.tab]:
@@ -184,7 +184,7 @@ class DetailScreen(ActingScreen):
             return
         self.draw_header(self.app.header)
         now = self.app.seat.now()
-        crumb: list[Cell] = [(f"{self.view.title} > ", "dim"), (str(self.row[self.view.name]), "head")]
+        crumb: list[Cell] = [(f"{self.view.title} > ", "dim"), (self.called(self.row), "head")]
         for cell in [("gone", "bad")] if self._gone else self.view.headline(self.row, now):
             crumb += [("   ", ""), cell]
         self.query_one("#crumb", Line).show(crumb)

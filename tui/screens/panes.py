@@ -22,7 +22,7 @@ def preview_pane(view: View, row: Row | None, now: int, width: int) -> Text:
     """Details of the row, as the view declares them."""
     if row is None:
         return page([rule(view.title, width)])
-    return page([rule(str(row[view.name]), width), *view.preview(row, now)])
+    return page([rule(str(row[view.name] or row[view.key])[:width], width), *view.preview(row, now)])
 
 
 def tasks_pane(tasks: Sequence[Row], now: int, width: int) -> Text:

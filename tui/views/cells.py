@@ -64,6 +64,15 @@ def short(key: str) -> Formatter:
     return cell
 
 
+def named(key: str = "name") -> Formatter:
+    """The name; of what has none the beginning of its id."""
+
+    def cell(row: Row, now: int) -> Cell:
+        return (row[key], "") if row.get(key) else (str(row["id"])[:8], "dim")
+
+    return cell
+
+
 def yes_no(key: str) -> Formatter:
     def cell(row: Row, now: int) -> Cell:
         return ("yes", "") if row.get(key) else ("no", "dim")

@@ -10,6 +10,7 @@ from tui.locator import ALL, Locator
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
+from tui.views import stores
 from tui.views.cells import aged, compact, facts, plain
 from tui.views.policy import needs_role
 from tui.views.wires import listed, table
@@ -162,13 +163,18 @@ VIEW = View(
             run=_repair,
             done="mending networking of",
         ),
+        stores.IMAGES,
         NEW,
         EVENTS,
         YAML,
         COPY,
     ),
     cannot_new=ADD,
-    tabs=(Tab(title="Overview", read=overview), Tab(title="Networking", read=networking)),
+    tabs=(
+        Tab(title="Overview", read=overview),
+        Tab(title="Networking", read=networking),
+        Tab(title="Storage", read=stores.page),
+    ),
     preview=preview,
     empty=lambda session, ctx: [
         ("No hosts yet.", "head"),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Reason, Row, deletion
-from tui.view import Cell, Column, Lines, Tab, View
+from tui.text import duration
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, Reason, Row, Verb, deletion, editing
+from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
+from tui.views import image_members, launch
 from tui.views.cells import aged, compact, facts, plain, short, yes_no
+from tui.views.policy import needs_role
+from tui.views.volume_forms import YES_NO, from_source
+from tui.views.wires import listed, table
 
 STATUS = {
     "active": ("+", "ok"),
@@ -47,6 +52,169 @@ def _deletable(ctx: Any, row: Row) -> Reason | None:
     return None
 
 
+def _own(rule: str) -> Any:
+    def disabled(ctx: Any, row: Row) -> Reason | None:
+        refused = needs_role(rule)(ctx, row)
+        if refused is None and row.get("project_id") != ctx.project_id and not ctx.is_admin:
+            return f"image {row['name']} belongs to another project", ""
+        return refused
+
+    return disabled
+
+
+def _active(rule: str) -> Any:
+    def disabled(ctx: Any, row: Row) -> Reason | None:
+        refused = needs_role(rule)(ctx, row)
+        if refused is None and row["status"] != "active":
+            return f"it is {row['status']}", "It must be active."
+        if refused is None and row["disk_format"] in ("aki", "ari"):
+            return "it is no disk", ""
+        return refused
+
+    return disabled
+
+
+def _shareable(ctx: Any, row: Row) -> Reason | None:
+    refused = _own("image:share")(ctx, row)
+    if refused is None and row["visibility"] not in ("private", "shared"):
+        return f"it is {row['visibility']}: others see it already", "Make it shared with e."
+    return refused
+
+
+def _switchable(ctx: Any, row: Row) -> Reason | None:
+    refused = needs_role("image:deactivate")(ctx, row)
+    if refused is None and row["status"] not in ("active", "deactivated"):
+        return f"it is {row['status']}", ""
+    return refused
+
+
+def _switch(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.images import images
+
+    found = images.find(session, ctx, id)
+    return (images.reactivate if found.status == "deactivated" else images.deactivate)(session, ctx, id)
+
+
+# ---------------------------------------------------------------------------- changing
+
+
+def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
+    assert row is not None
+    return Loaded(
+        values={
+            "id": row["id"],
+            "name": row["name"],
+            "visibility": row["visibility"],
+            "protected": str(bool(row["protected"])),
+            "hidden": str(bool(row["hidden"])),
+            "min_disk": str(row["min_disk_gb"]),
+            "min_ram": str(row["min_ram_mb"]),
+            "properties": ", ".join(f"{key}={value}" for key, value in sorted((row["properties"] or {}).items())),
+        },
+        choices={
+            "visibility": [
+                ("private", "this project"),
+                ("shared", "this project, and those it is given to"),
+                ("community", "whoever knows it; in nobody's list"),
+                ("public", "every project (admin)"),
+            ],
+            "protected": YES_NO,
+            "hidden": YES_NO,
+        },
+    )
+
+
+def _whole(text: str, what: str) -> int:
+    from core.errors import Invalid
+
+    if not text.strip().isdecimal():
+        raise Invalid(f"{text!r} is no {what}", hint="A whole number; 0: none.")
+    return int(text)
+
+
+def _properties(text: str) -> dict[str, str]:
+    from core.errors import Invalid
+
+    found: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise Invalid(f"property {part!r} is not KEY=VALUE", hint="For example hw_disk_bus=scsi")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
+    from core.images import images
+
+    wanted: dict[str, Any] = {
+        "name": values["name"].strip(),
+        "visibility": values["visibility"],
+        "protected": values["protected"] == "True",
+        "hidden": values["hidden"] == "True",
+        "min_disk_gb": _whole(values["min_disk"], "size"),
+        "min_ram_mb": _whole(values["min_ram"], "size"),
+    }
+    properties = _properties(values["properties"])
+    with store.write() as session:
+        found = images.find(session, ctx, values["id"])
+        changes = {key: value for key, value in wanted.items() if value != getattr(found, key)}
+        given = {key: value for key, value in properties.items() if found.properties.get(key) != value}
+        gone = tuple(key for key in found.properties if key not in properties)
+        images.update(session, ctx, found.id, unset=gone, properties=given or None, **changes)
+    return f"image {wanted['name']} changed"
+
+
+EDIT = Form(
+    title="Change image",
+    fields=(
+        Field(name="name", label="name"),
+        Field(name="visibility", label="seen by", choices=True),
+        Field(name="protected", label="protected", choices=True),
+        Field(name="hidden", label="hidden", choices=True),
+        Field(name="min_disk", label="min disk", hint="GiB"),
+        Field(name="min_ram", label="min ram", hint="MiB"),
+        Field(name="properties", label="properties", hint="KEY=VALUE, by comma"),
+    ),
+    load=_load_edit,
+    submit=_submit_edit,
+)
+
+
+# ---------------------------------------------------------------------------- looking
+
+
+def reach(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    """Whom it is shown to, and which hosts hold it."""
+    from core.identity.policy import allowed
+
+    shared: list[list[str | Cell]] = [
+        [
+            each["member"] or each["member_id"],
+            image_members.status(each, now),
+            f"{duration(now - each['created_at'])} ago",
+        ]
+        for each in listed(session, ctx, "image_member", where={"image_id": row["id"]}, sort="member")
+    ]
+    heads = [("SHARED WITH", 32), ("SAID", 11), ("SINCE", 8)]
+    lines = table(heads, shared, none=f"it is {row['visibility']}; A shares it with a project")
+    if not allowed(ctx, "image:cache"):
+        return lines
+    held: list[list[str | Cell]] = [
+        [
+            each["host"],
+            ("+ there", "ok") if each["present"] else ("~ coming", "busy"),
+            ("pinned", "key") if each["pinned"] else "",
+            f"{each['refs']} disks" if each["refs"] else "none",
+        ]
+        for each in listed(session, ctx, "cached_image", where={"digest": row["digest"]}, sort="host")
+        if row["digest"]
+    ]
+    heads = [("HELD BY HOST", 20), ("STATE", 9), ("KEPT", 6), ("DISKS ON IT", 11)]
+    none = "no host holds it: the first launch brings it, or i on a host does"
+    return [*lines, [("", "")], *table(heads, held, none=none)]
+
+
 def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     lines: Lines = [[("! ", "bad"), (row["error"], "bad")], [("", "")]] if row["error"] else []
     lines += facts(
@@ -57,6 +225,8 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
             ("virtual", compact(row["virtual_size"])),
             ("visibility", row["visibility"]),
             ("protected", "yes" if row["protected"] else "no"),
+            ("store", row["store"]),
+            ("in lists", "no, it is hidden" if row["hidden"] else "yes"),
             ("min disk", f"{row['min_disk_gb']}G"),
             ("min ram", f"{row['min_ram_mb']}M"),
         ],
@@ -92,14 +262,53 @@ VIEW = View(
     verbs=(
         OPEN,
         DESCRIBE,
+        Verb(
+            name="launch",
+            key="b",
+            label="launch",
+            help="Launch an instance of it",
+            needs=Needs.OBJECT,
+            form=launch.OF_IMAGE,
+            disabled_reason=_active("instance:create"),
+        ),
+        Verb(
+            name="volume",
+            key="m",
+            label="volume",
+            help="Make a volume of it",
+            needs=Needs.OBJECT,
+            form=from_source("image"),
+            disabled_reason=_active("volume:create"),
+        ),
+        Verb(
+            name="share",
+            key="A",
+            label="share",
+            help="Share it with a project; :member shows whom",
+            needs=Needs.OBJECT,
+            form=image_members.FORM,
+            disabled_reason=_shareable,
+        ),
         NEW,
+        editing(EDIT, help="Change who sees it, what it needs, its properties", disabled_reason=_own("image:set")),
         deletion(_delete, help="Delete the image", disabled_reason=_deletable),
+        Verb(
+            name="deactivate",
+            key="U",
+            label="deactivate",
+            help="Let nobody use it, or let them again",
+            confirm=Confirm.BAR,
+            disabled_reason=_switchable,
+            run=_switch,
+            done="changed",
+            footer=False,
+        ),
         EVENTS,
         YAML,
         COPY,
     ),
     cannot_new=BRING,
-    tabs=(Tab(title="Overview", read=overview),),
+    tabs=(Tab(title="Overview", read=overview), Tab(title="Reach", read=reach)),
     preview=preview,
     empty=lambda session, ctx: [("No images yet.", "head"), (f"Bring one: {BRING[1]}", "")],
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), (compact(row["size"]), "")],

@@ -8,7 +8,7 @@ from typing import Any
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, TRACE, YAML, Choice, Confirm, Needs, Reason, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
-from tui.views import interfaces
+from tui.views import disks, interfaces
 from tui.views.cells import aged, compact, facts, mebibytes, plain, short
 from tui.views.funnel import fault
 from tui.views.launch import FORM
@@ -215,7 +215,8 @@ VERBS = (
         done="lock changed:",
     ),
     interfaces.FLOATING,
-    interfaces.attaching(guarded("attach_interface", "detach_interface")),
+    interfaces.attaching(guarded("attach_interface", "detach_interface", "attach_volume", "detach_volume")),
+    disks.IMAGING,
     TRACE,
     EVENTS,
     YAML,
@@ -252,11 +253,11 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     from core.compute.instances import reads, verbs
 
     shown = reads.show(session, verbs.find(session, ctx, row["id"]))
-    disks = f"{shown['root_gb']}G" + (f" +{shown['ephemeral_gb']}G ephemeral" if shown["ephemeral_gb"] else "")
+    sizes = f"{shown['root_gb']}G" + (f" +{shown['ephemeral_gb']}G ephemeral" if shown["ephemeral_gb"] else "")
     pairs = [
         ("image", shown["image_name"]),
         ("power", shown["power"]),
-        ("flavor", f"{shown['flavor_name']} {shown['vcpus']}v/{compact(shown['ram_mb'] << 20)}/{disks}"),
+        ("flavor", f"{shown['flavor_name']} {shown['vcpus']}v/{compact(shown['ram_mb'] << 20)}/{sizes}"),
         ("key", shown["key_name"]),
         ("locked", f"by its {shown['locked_by']}" if shown["locked"] else "no"),
         ("host", shown["host"]),
@@ -268,6 +269,7 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     lines = fault(session, ctx, shown["fault"], shown["id"])
     lines += facts(pairs, columns=2, label=9, width=28)
     lines += [[("", "")], *interfaces.brief(session, ctx, row)]
+    lines += disks.brief(session, ctx, row)
     return lines + recent(session, ctx, row, now)
 
 
@@ -306,7 +308,12 @@ VIEW = View(
     ),
     verbs=VERBS,
     form=FORM,
-    tabs=(Tab(title="Overview", read=overview), Tab(title="Log"), Tab(title="Network", read=interfaces.page)),
+    tabs=(
+        Tab(title="Overview", read=overview),
+        Tab(title="Log"),
+        Tab(title="Network", read=interfaces.page),
+        Tab(title="Volumes", read=disks.page),
+    ),
     preview=preview,
     headline=headline,
     empty=empty,

@@ -6,7 +6,7 @@ from typing import Any
 
 from tui.verbs import Needs, Option, Pick, Row, Verb
 from tui.view import Cell, Lines
-from tui.views import ports
+from tui.views import disks, ports
 from tui.views.cells import facts
 from tui.views.wires import STATES, floating, listed, table, waiting, waits
 
@@ -100,18 +100,20 @@ def _offers(session: Any, ctx: Any, row: Row) -> list[Option]:
         )
         for port in here
     ]
-    return options + [
+    return [*options, *disks.offers(session, ctx, row)] + [
         Option(value=f"port {port['id']}", label=f"plug in {port['label']}", note=f"a port on {port['network']}")
         for port in listed(session, ctx, "port", where={"device_id": ""}, sort="label")
         if not port["device_owner"] and port["project_id"] == row["project_id"]
     ]
 
 
-def _attach(session: Any, ctx: Any, id: str, value: str) -> object:
+def _attach(session: Any, ctx: Any, config: Any, id: str, value: str) -> object:
     from core.compute.instances import interfaces
     from core.compute.instances.nics import Nic
 
     what, key = value.split()
+    if what in (disks.ON, disks.OFF):
+        return disks.change(session, ctx, config, id, what, key)
     if what == "off":
         return interfaces.detach(session, ctx, id, key)
     return interfaces.attach(session, ctx, id, Nic(port=key) if what == "port" else Nic(network=key))
@@ -123,16 +125,17 @@ def attaching(disabled_reason: Any) -> Verb:
         name="attach",
         key="A",
         label="attach",
-        help="Plug it into a network, or pull it out of one",
+        help="Plug networks and volumes into it, or pull them out",
         needs=Needs.OBJECT,
         pick=Pick(
-            title="Interfaces of",
+            title="Interfaces and volumes of",
             load=_offers,
-            none=("there is no network to plug into", "Make one: :networks, then n"),
+            none=("there is no network or volume to plug in", "Make one: :networks or :volumes, then n"),
         ),
         disabled_reason=disabled_reason,
         run=_attach,
-        done="changing interfaces of",
+        configured=True,
+        done="changing what is plugged into",
     )
 
 

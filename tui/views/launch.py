@@ -10,12 +10,15 @@ from typing import Any
 from tui.locator import Locator
 from tui.verbs import Row
 from tui.view import Cell, Field, Form, Lines, Loaded
+from tui.views import volume_forms
 from tui.views.cells import compact
 from tui.views.wires import listed, words
 
 FIELDS = (
     Field(name="name", label="name", hint="several become NAME-1, NAME-2, …"),
     Field(name="image", label="image", choices=True),
+    Field(name="boot", label="root disk", choices=True),
+    Field(name="size", label="its size", hint="GiB, of a new volume"),
     Field(name="flavor", label="flavor", choices=True),
     Field(name="network", label="network", several=True),
     Field(name="groups", label="groups", several=True),
@@ -26,6 +29,11 @@ FIELDS = (
 )
 
 NO_IMAGE = ("There is no image to boot.", "Bring one: skydeck image create --file FILE --disk-format qcow2 NAME")
+
+LOCAL = ""
+"""The root disk: a file on the host, gone with the instance."""
+KEPT, GONE = "kept", "gone"
+"""Or a new volume made of the image: kept when the instance is deleted, or gone with it. Else a volume's id."""
 
 OWN = "auto"
 """Instead of a network: the project's own, made when it is needed for the first time."""
@@ -74,6 +82,7 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     ]
     groups = listed(session, own, "security_group")
     keys = listed(session, own, "keypair")
+    bootable = listed(session, own, "volume", where={"status": "available", "bootable": "true"}, sort="name")
     last = next(iter(listed(session, own, "instance", sort="-created_at", limit=1)), None)
     choices: dict[str, list[tuple[str, str]]] = {
         "image": [(row["id"], _image(row)) for row in images],
@@ -84,11 +93,19 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         ],
         "groups": [(row["id"], row["name"]) for row in groups],
         "key": [*((row["name"], row["name"]) for row in keys), ("", "none")],
+        "boot": [
+            (LOCAL, "on its host, gone with it"),
+            (KEPT, "a new volume of the image, kept"),
+            (GONE, "a new volume of the image, gone with it"),
+            *((row["id"], f"volume {row['name'] or row['id'][:8]}  {row['size_gb']}G") for row in bootable),
+        ],
     }
     image = next((row for row in images if last and row["name"] == last["image"]), images[0])
     values = {
         "name": _fresh_name(session, own, last["name"] if last else "web-0"),
         "image": image["id"],
+        "boot": LOCAL,
+        "size": str(max(1, needed_gb(image))),
         "flavor": _first_flavor(flavors, image, last),
         "network": last_networks(own, last, networks),
         "groups": last_groups(session, own, last, groups),
@@ -106,15 +123,23 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         "images": {row["id"]: row["name"] for row in images},
         "networks": {row["id"]: row["name"] for row in networks},
         "groups": {row["id"]: row["name"] for row in groups},
+        "volumes": {row["id"]: row["name"] or row["id"] for row in bootable},
+        "needed": {row["id"]: needed_gb(row) for row in images},
+        "kept": volume_forms.quota(session, ctx, "volumes", "gigabytes"),
     }
     # With one group, or none made yet, every port gets the default one.
     hidden = frozenset({"groups"}) if len(groups) < 2 else frozenset[str]()
     return Loaded(values=values, choices=choices, hidden=hidden, facts=facts)
 
 
+def needed_gb(image: Row) -> int:
+    """The smallest disk that holds it."""
+    return max(image["min_disk_gb"], -(-(image["virtual_size"] or 0) // (1 << 30)))
+
+
 def _first_flavor(flavors: list[Row], image: Row, last: Row | None) -> str:
     """The last launch's, else the smallest that the image fits into."""
-    needed = max(image["min_disk_gb"], -(-(image["virtual_size"] or 0) // (1 << 30)))
+    needed = needed_gb(image)
     fitting = [
         row
         for row in flavors
@@ -191,7 +216,8 @@ def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
         CreateSpec(
             name=values["name"].strip(),
             flavor=values["flavor"],
-            image=values["image"],
+            image=values["image"] if values["boot"] == LOCAL else None,
+            block_devices=_root(values),
             networks=networks,
             security_groups=words(values["groups"]),
             key_name=values["key"] or None,
@@ -203,6 +229,22 @@ def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     )
     names = [instance.name for instance in made.instances]
     return f"creating {names[0]}" if len(names) == 1 else f"creating {len(names)}: {names[0]} to {names[-1]}"
+
+
+def _root(values: dict[str, str]) -> tuple[Any, ...]:
+    """The volume it boots from, as CreateSpec takes it; nothing for a disk on its host. Raises Invalid."""
+    from core.compute.instances.block_devices import BlockDevice
+
+    if values["boot"] == LOCAL:
+        return ()
+    root: dict[str, Any] = {"destination_type": "volume", "boot_index": 0}
+    if values["boot"] in (KEPT, GONE):
+        size = volume_forms.number(values["size"], "size")
+        root |= {"source_type": "image", "uuid": values["image"], "size_gb": size}
+        root["delete_on_termination"] = values["boot"] == GONE
+    else:
+        root |= {"source_type": "volume", "uuid": values["boot"]}
+    return (BlockDevice(**root),)
 
 
 def _networks(values: dict[str, str]) -> tuple[str, ...]:
@@ -228,13 +270,31 @@ def preview(loaded: Loaded, values: dict[str, str]) -> Lines:
             tone = "bad" if 0 <= limit < after else ""
             shown = f"{after // scale}/{limit // scale if limit >= 0 else '-'}{'G' if what == 'ram' else ''}"
             cells.append((f"{what} {shown}   ", tone))
+        if values["boot"] in (KEPT, GONE):
+            size = values["size"].strip()
+            more = {"volumes": count, "gigabytes": count * int(size) if size.isdecimal() else 0}
+            cells += volume_forms.after(loaded.facts["kept"], more)[1:]
         lines.append(cells)
+    if values["boot"] in (KEPT, GONE):
+        least = max(1, loaded.facts["needed"].get(values["image"], 1))
+        size = values["size"].strip()
+        if not size.isdecimal() or int(size) < least:
+            lines.append([("! ", "warn"), (f"a volume of this image needs at least {least} GiB", "warn")])
+    elif values["boot"] != LOCAL and count > 1:
+        lines.append([("! ", "warn"), ("one volume boots one instance", "warn")])
     return [*lines, [("same as      ", "dim"), (command(loaded, values), "")]]
 
 
 def command(loaded: Loaded, values: dict[str, str]) -> str:
     """The equivalent command line."""
-    line = ["skydeck", "server", "create", "--image", loaded.facts["images"].get(values["image"], values["image"])]
+    line = ["skydeck", "server", "create"]
+    if values["boot"] in (LOCAL, KEPT, GONE):
+        line += ["--image", loaded.facts["images"].get(values["image"], values["image"])]
+    else:
+        line += ["--volume", loaded.facts["volumes"].get(values["boot"], values["boot"])]
+    if values["boot"] in (KEPT, GONE):
+        line += ["--boot-from-volume", values["size"].strip()]
+    line += ["--delete-on-termination"] if values["boot"] == GONE else []
     line += ["--flavor", values["flavor"]]
     for network in _networks(values):
         line += ["--network", loaded.facts["networks"].get(network, network)]
@@ -249,6 +309,16 @@ def command(loaded: Loaded, values: dict[str, str]) -> str:
     return shlex.join([*line, values["name"]])
 
 
+def _load_image(session: Any, ctx: Any, row: Row | None) -> Loaded:
+    """The same, with the image under the cursor."""
+    assert row is not None
+    loaded = load(session, ctx, None)
+    if loaded.problem is None:
+        loaded.values["image"] = row["id"]
+        loaded.values["size"] = str(max(1, needed_gb(row)))
+    return loaded
+
+
 FORM = Form(
     title="Launch",
     fields=FIELDS,
@@ -257,3 +327,6 @@ FORM = Form(
     preview=preview,
     then=Locator(kind="instance"),
 )
+
+OF_IMAGE = dataclasses.replace(FORM, load=_load_image)
+"""Opened about an image."""

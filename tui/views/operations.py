@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.progress import pace
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, OPEN, YAML, Confirm, Reason, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
@@ -21,7 +22,10 @@ def state(row: Row, now: int) -> Cell:
 def _note(row: Row, now: int) -> Cell:
     if row["error"]:
         return row["error"].get("title", ""), "bad" if row["state"] in ("failed", "blocked") else "warn"
-    return (row["step"], "") if row["state"] in ("running", "ready") else ("", "")
+    if row["state"] not in ("running", "ready"):
+        return "", ""
+    left = pace(row, now)
+    return f"{row['step']}{', ' + left if left else ''}", ""
 
 
 def _took(row: Row, now: int) -> Cell:
@@ -71,6 +75,7 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
             ("who", f"{found.user_name} by {found.source}"),
             ("accepted", f"{duration(now - found.created_at)} ago"),
             ("took", _took(row, now)[0]),
+            ("pace", pace(row | {"bytes": found.data.get("bytes")}, now)),
             ("host", row["host"]),
             ("cancel", "asked for" if found.cancel else "no"),
         ],

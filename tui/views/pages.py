@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.progress import pace
 from tui.text import duration, safe_lines
 from tui.verbs import Row
 from tui.view import Cell, Lines
@@ -74,7 +75,9 @@ def task_line(task: Row, now: int) -> list[Cell]:
     if task["state"] == "running":
         filled = round(20 * task["progress"] / 100)
         cells += [(f"[{'#' * filled}{'-' * (20 - filled)}] {task['progress']:>3}%  ", tone)]
-        cells += [(f"{task['step']}{' on ' + task['host'] if task['host'] else ''}", "")]
+        left = pace(task, now)
+        where = f"{' on ' + task['host'] if task['host'] else ''}{', ' + left if left else ''}"
+        cells += [(f"{task['step']}{where}", "")]
     else:
         cells += [(f"{glyph} {task['state']:<10} ", tone)]
         cells += [((task["error"] or {}).get("title", ""), "")]

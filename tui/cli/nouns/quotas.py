@@ -32,10 +32,19 @@ RESOURCES = (
     "security_groups",
     "security_group_rules",
     "rbac_policies",
+    "volumes",
+    "snapshots",
+    "gigabytes",
+    "backups",
+    "backup_gigabytes",
+    "per_volume_gigabytes",
     "images",
     "image_size",
 )
 """Those of core.identity.quotas.DEFAULTS, named here so that `--help` needs no database toolkit."""
+
+OF_A_TYPE = ("volumes", "snapshots", "gigabytes")
+"""Those that may be limited for one volume type besides."""
 
 _SHORT = {"security_groups": "--secgroups", "security_group_rules": "--secgroup-rules"}
 """What openstack's client calls some of them."""
@@ -49,7 +58,7 @@ app = group("Quotas of projects.")
 
 ProjectName = Annotated[
     str | None,
-    typer.Argument(metavar="[PROJECT]", help="Name or id; yours when left out.", autocompletion=names_of("project")),
+    typer.Argument(metavar="PROJECT", help="Name or id; yours when left out.", autocompletion=names_of("project")),
 ]
 
 
@@ -83,23 +92,41 @@ def _shown(*, project: str | None, usage: bool, default: bool, format: Format, c
 app.command("show")(extended(_shown, _show, output_options()))
 
 
-def _set(project: ProjectName = None) -> None:
+def _set(
+    project: ProjectName = None,
+    volume_type: Annotated[
+        str | None,
+        typer.Option(
+            "--volume-type",
+            metavar="VOLUME-TYPE",
+            help="Of volumes of this type alone: --volumes, --snapshots, --gigabytes.",
+            autocompletion=names_of("volume_type"),
+        ),
+    ] = None,
+) -> None:
     """Set a project's quotas (admin), or with `default` as the project those of all that have none of their own."""
 
 
-def _changed(*, project: str | None, **given: Any) -> None:
+def _changed(*, project: str | None, volume_type: str | None, **given: Any) -> None:
     from core.identity import projects, quotas
 
     values = {resource: limit for resource, limit in given.items() if limit is not None}
     if not values:
         raise Invalid("no quota was named", hint="For example: skydeck quota set --cores 40 demo.")
+    if volume_type is not None and not values.keys() <= set(OF_A_TYPE):
+        raise Invalid("of a volume type alone not all can be limited", hint="--volumes, --snapshots, --gigabytes.")
     with caller().write() as (session, ctx):
+        if volume_type is not None:
+            from core.volumes import types
+
+            name = types.find(session, ctx, volume_type).name
+            values = {f"{resource}_{name}": limit for resource, limit in values.items()}
         if project == DEFAULT_CLASS:
-            owner, name = DEFAULT_CLASS, DEFAULT_CLASS
+            owner, called = DEFAULT_CLASS, DEFAULT_CLASS
         else:
             found = projects.find(session, ctx, project or ctx.project_id)
-            owner, name = found.id, found.name
-        quotas.update(session, ctx, owner, name, values)
+            owner, called = found.id, found.name
+        quotas.update(session, ctx, owner, called, values)
 
 
 def _options(resource: str) -> list[str]:

@@ -4,6 +4,7 @@ noun      what a server shows
 create    the form of a new one
 verbs     what is done to one or many
 interfaces  what is plugged in to one
+volumes   which volumes it has; images of it
 events    what happened to one
 ssh       logging in
 """
@@ -11,7 +12,7 @@ ssh       logging in
 from __future__ import annotations
 
 from tui.cli.commands import add_list, add_show, group
-from tui.cli.nouns.instances import create, events, interfaces, ssh, verbs
+from tui.cli.nouns.instances import create, events, interfaces, ssh, verbs, volumes
 from tui.cli.nouns.instances.noun import SERVER
 
 app = group("Servers: the guests of a project.")
@@ -33,7 +34,11 @@ app.command("lock")(verbs.lock)
 app.command("unlock")(verbs.unlock)
 app.command("set")(verbs.set_)
 app.command("unset")(verbs.unset)
+interfaces.add.command("volume")(volumes.add_volume)
+interfaces.remove.command("volume")(volumes.remove_volume)
 app.add_typer(interfaces.add, name="add")
 app.add_typer(interfaces.remove, name="remove")
+app.add_typer(volumes.app, name="volume")
+app.add_typer(volumes.image, name="image")
 app.add_typer(events.app, name="event")
 app.command("ssh")(ssh.ssh)

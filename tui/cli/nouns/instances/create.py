@@ -11,6 +11,7 @@ from tui.cli import report, wait
 from tui.cli.caller import caller
 from tui.cli.commands import Outcome, names_of, shows
 from tui.cli.noun import Row, listed
+from tui.cli.nouns.instances import block_devices
 from tui.cli.nouns.instances.noun import SERVER
 from tui.cli.options import PropertyOption, WaitOption, contents, pairs
 
@@ -27,6 +28,50 @@ def create(
     image: Annotated[
         str | None, typer.Option("--image", metavar="IMAGE", help="What it boots.", autocompletion=names_of("image"))
     ] = None,
+    volume: Annotated[
+        str | None,
+        typer.Option("--volume", metavar="VOLUME", help="Or this volume.", autocompletion=names_of("volume")),
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(
+            "--snapshot",
+            metavar="SNAPSHOT",
+            help="Or a new volume, as one was at this snapshot.",
+            autocompletion=names_of("snapshot"),
+        ),
+    ] = None,
+    boot_from_volume: Annotated[
+        int | None,
+        typer.Option("--boot-from-volume", metavar="GIB", min=1, help="Its disk is a new volume, made of --image."),
+    ] = None,
+    delete_on_termination: Annotated[
+        bool, typer.Option("--delete-on-termination", help="The boot volume goes with the server.")
+    ] = False,
+    block_device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--block-device",
+            metavar="KEY=VALUE,...|FILE",
+            help="One more disk: uuid, source_type, destination_type, volume_size, boot_index, volume_type, "
+            "delete_on_termination, disk_bus, device_type, guest_format, tag; may be repeated.",
+        ),
+    ] = None,
+    block_device_mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--block-device-mapping",
+            metavar="DEVICE=ID[:TYPE[:GIB[:DELETE]]]",
+            help="The same in the older way; may be repeated.",
+        ),
+    ] = None,
+    ephemeral: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ephemeral", metavar="size=GIB[,format=FORMAT]", help="An empty disk on its host; may be repeated."
+        ),
+    ] = None,
+    swap: Annotated[int | None, typer.Option("--swap", metavar="MIB", min=1, help="A swap disk on its host.")] = None,
     network: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,10 +137,23 @@ def create(
     from core.compute.instances import create as verb
 
     at = caller()
+    disks = block_devices.devices(
+        image=image,
+        volume=volume,
+        snapshot=snapshot,
+        boot_from_volume=boot_from_volume,
+        delete_on_termination=delete_on_termination,
+        mapped=block_device_mapping or [],
+        block_devices=block_device or [],
+        ephemerals=ephemeral or [],
+        swap=swap,
+    )
     spec = verb.CreateSpec(
         name=name,
         flavor=flavor,
-        image=image,
+        # A volume that is made of it is the disk; then the image is no disk besides.
+        image=None if boot_from_volume is not None else image,
+        block_devices=disks,
         networks=_networks([*(network or ()), *(text for text in nic or () if "=" not in text)], no_network=no_network),
         nics=_nics(nic, port),
         security_groups=tuple(security_group or ()),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from tui.cli import report, wait
+from tui.cli import report
+from tui.cli.accepted import begin
 from tui.cli.caller import caller
-from tui.cli.commands import group, leave, names_of
+from tui.cli.commands import group, names_of
 from tui.cli.nouns.instances.noun import ServerName
 from tui.cli.options import WaitOption
 
-add = group("Plug interfaces, addresses and security groups in to a server.")
+add = group("Plug interfaces, addresses, security groups and volumes in to a server.")
 remove = group("Pull them out again.")
 add_fixed, add_floating, add_security = (group("To a server.") for _ in range(3))
 remove_fixed, remove_floating, remove_security = (group("From a server.") for _ in range(3))
@@ -30,20 +30,14 @@ GroupName = Annotated[str, typer.Argument(metavar="GROUP", autocompletion=names_
 Address = Annotated[str, typer.Argument(metavar="IP")]
 
 
-def _operate(act: Callable[[Any, Any], Any], server: str, what: str, *, until_done: bool) -> None:
-    with caller().write() as (session, ctx):
-        done = act(session, ctx)
-    started = done if isinstance(done, list) else [done]
-    report.notice(f"server {server}: {what} accepted, operation {', '.join(one.id[:8] for one in started)}")
-    leave(wait.finish(started) if until_done else 0)
-
-
 def _attach(server: str, what: str, *, until_done: bool, **nic: Any) -> None:
     from core.compute.instances import interfaces
     from core.compute.instances.nics import Nic
 
-    _operate(
-        lambda session, ctx: interfaces.attach(session, ctx, server, Nic(**nic)), server, what, until_done=until_done
+    begin(
+        lambda session, ctx: interfaces.attach(session, ctx, server, Nic(**nic)),
+        f"server {server}: {what}",
+        until_done=until_done,
     )
 
 
@@ -77,10 +71,9 @@ def remove_network(server: ServerName, network: NetworkName, wait_: WaitOption =
     """Pull every interface on a network out of a server."""
     from core.compute.instances import interfaces
 
-    _operate(
+    begin(
         lambda session, ctx: interfaces.detach_network(session, ctx, server, network),
-        server,
-        f"network {network}: detach",
+        f"server {server}: network {network}: detach",
         until_done=wait_,
     )
 
@@ -88,10 +81,9 @@ def remove_network(server: ServerName, network: NetworkName, wait_: WaitOption =
 def _detach(server: str, port: str, *, until_done: bool) -> None:
     from core.compute.instances import interfaces
 
-    _operate(
+    begin(
         lambda session, ctx: interfaces.detach(session, ctx, server, port),
-        server,
-        f"{port}: detach",
+        f"server {server}: {port}: detach",
         until_done=until_done,
     )
 

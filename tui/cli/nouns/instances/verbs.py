@@ -8,35 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import Invalid
-from tui.cli import report, wait
+from tui.cli import report
+from tui.cli.accepted import operate
 from tui.cli.caller import caller
 from tui.cli.commands import each, leave
 from tui.cli.nouns.instances.noun import ServerName, ServerNames
 from tui.cli.options import AllProjectsOption, PropertyOption, UnsetOption, WaitOption, pairs
 
 # ---------------------------------------------------------------------------- operations on many
-
-
-def _operate(
-    names: list[str],
-    act: Callable[[Any, Any, str], Any],
-    *,
-    doing: str,
-    until_done: bool,
-    all_projects: bool = False,
-) -> None:
-    """Enqueue one operation for each server; wait for all of them at once when asked to."""
-
-    def one(name: str) -> Any:
-        with caller().write(all_projects=all_projects) as (session, ctx):
-            operation = act(session, ctx, name)
-        report.notice(f"server {operation.object_name}: {doing} accepted, operation {operation.id[:8]}")
-        return operation
-
-    accepted, status = each(names, one)
-    if until_done and accepted:
-        status = status or wait.finish(accepted)
-    leave(status)
 
 
 def power(verb: str) -> Callable[..., None]:
@@ -52,9 +31,10 @@ def power(verb: str) -> Callable[..., None]:
 def _power(names: list[str], verb: str, *, until_done: bool, all_projects: bool = False) -> None:
     from core.compute.instances import verbs
 
-    _operate(
+    operate(
         names,
         lambda session, ctx, name: verbs.power(session, ctx, name, verb),
+        word="server",
         doing=verb.replace("_", " "),
         until_done=until_done,
         all_projects=all_projects,
@@ -75,7 +55,7 @@ def delete(names: ServerNames, wait_: WaitOption = False, all_projects: AllProje
     """Delete servers, in whatever state they are."""
     from core.compute.instances import verbs
 
-    _operate(names, verbs.delete, doing="delete", until_done=wait_, all_projects=all_projects)
+    operate(names, verbs.delete, word="server", doing="delete", until_done=wait_, all_projects=all_projects)
 
 
 # ---------------------------------------------------------------------------- changes of the record
