@@ -232,6 +232,10 @@ class LiveDisks(Protocol):
     def holder(self, volume: str) -> str | None:
         """The instance whose running (or paused) guest has the volume open here; None: nobody has."""
 
+    def opens(self, volume: str) -> Path | None:
+        """The file that a guest of this host, running or not, has as that volume by its definition; None when no
+        definition names the volume. Raises nothing else than LIBVIRT_DOWN."""
+
     def resize(self, volume: str, size: int) -> None:
         """Grow a disk to `size` bytes; the guest sees it. For formats QEMU grows by itself, and after raw ones grew."""
 
@@ -239,7 +243,7 @@ class LiveDisks(Protocol):
         """From now on the guest writes to `top`, an empty qcow2 file that was made over its present file. Answers
         whether the guest's file systems were frozen meanwhile. Idempotent."""
 
-    def merge(self, volume: str, *, top: Path, base: Path) -> None:
+    def merge(self, volume: str, *, top: Path, base: Path, progress: Callable[[int], None]) -> None:
         """Commit `top`, and all between, down into `base`; when `top` is what the guest writes to, it writes to `base`
         from then on. Returns when that is so; the files are left. Idempotent."""
 

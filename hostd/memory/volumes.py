@@ -13,6 +13,7 @@ import attrs
 
 from hostd.drivers import DiskSource, LiveDisks
 from hostd.spec import BackendSpec, ErrorCode, HostError, VolumeSeen
+from hostd.storage import sparse
 from hostd.storage.instances import checked
 from hostd.storage.volumes.backend import Can, Extent, Pool, Progress
 
@@ -76,14 +77,14 @@ class MemoryBackend:
     def create(self, volume: str, size: int, *, progress: Progress) -> None:
         self._reach()
         if self.seen(volume) is None:
-            _sparse(self._fresh(volume), size)
+            sparse.create(self._fresh(volume), size)
             self._write(volume, {"snapshots": []})
 
     def create_from(self, volume: str, size: int, source: DiskSource, *, progress: Progress) -> None:
         self._reach()
         if self.seen(volume) is None:
             data = self._fresh(volume)
-            _copy(Path(source.name), data)
+            sparse.copy(Path(source.name), data)
             os.truncate(data, size)
             progress(100)
             self._write(volume, {"snapshots": []})
@@ -116,7 +117,7 @@ class MemoryBackend:
         self._reach()
         meta = self._meta(volume)
         if snapshot not in meta["snapshots"]:
-            _copy(self._of(volume) / _DATA, self._snap(volume, snapshot))
+            sparse.copy(self._of(volume) / _DATA, self._snap(volume, snapshot))
             self._write(volume, {"snapshots": [*meta["snapshots"], snapshot]})
         return None if self._live.holder(volume) is None else quiesce
 
@@ -133,7 +134,7 @@ class MemoryBackend:
         if (holder := self._live.holder(volume)) is not None:
             raise HostError(ErrorCode.BAD_STATE, f"instance {holder} has volume {volume} open", hint="stop it first")
         size = (self._of(volume) / _DATA).stat().st_size
-        _copy(self._snap(volume, snapshot), self._of(volume) / _DATA)
+        sparse.copy(self._snap(volume, snapshot), self._of(volume) / _DATA)
         os.truncate(self._of(volume) / _DATA, size)
 
     def source(self, volume: str) -> DiskSource:
@@ -180,39 +181,11 @@ class MemoryBackend:
         fresh.rename(self._of(volume) / _META)
 
 
-def _sparse(path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        file.truncate(size)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """The same bytes, holes left out."""
-    with source.open("rb") as old, target.open("wb") as new:
-        new.truncate(os.fstat(old.fileno()).st_size)
-        for start, end in _data(old.fileno()):
-            os.pwrite(new.fileno(), os.pread(old.fileno(), end - start, start), start)
-
-
-def _data(descriptor: int) -> Iterator[tuple[int, int]]:
-    """Ranges of a file that are no holes, in pieces of `_BLOCK` bytes at most, each within one block."""
-    size = os.fstat(descriptor).st_size
-    at = 0
-    while at < size:
-        try:
-            at = os.lseek(descriptor, at, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole follows
-            return
-        end = os.lseek(descriptor, at, os.SEEK_HOLE)
-        while at < end:
-            until = min(end, at - at % _BLOCK + _BLOCK)
-            yield at, until
-            at = until
-
-
 def _differences(new: Path, old: Path) -> Iterator[Extent]:
     with new.open("rb") as ours, old.open("rb") as theirs:
         size = os.fstat(ours.fileno()).st_size
-        blocks = {start // _BLOCK for file in (ours, theirs) for start, _ in _data(file.fileno())}
+        ranges = [found for file in (ours, theirs) for found in sparse.data(file.fileno())]
+        blocks = {number for start, end in ranges for number in range(start // _BLOCK, -(-end // _BLOCK))}
         for number in sorted(blocks):
             offset = number * _BLOCK
             length = min(_BLOCK, size - offset)

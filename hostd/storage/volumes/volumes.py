@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from hostd.drivers import DiskSource, LiveDisks
 from hostd.spec import BackendSeen, BackendSpec, ErrorCode, HostError, VolumeDisk
-from hostd.storage.volumes.backend import Backend
+from hostd.storage.volumes.backend import Backend, Progress
 from hostd.storage.volumes.registry import Make, make
 
 PATIENCE: Final = 10.0
@@ -29,13 +29,16 @@ class Nobody:
     def holder(self, volume: str) -> str | None:
         return None
 
+    def opens(self, volume: str) -> Path | None:
+        return None
+
     def resize(self, volume: str, size: int) -> None:
         raise self._nobody(volume)
 
     def overlay(self, volume: str, top: Path, *, quiesce: bool) -> bool:
         raise self._nobody(volume)
 
-    def merge(self, volume: str, *, top: Path, base: Path) -> None:
+    def merge(self, volume: str, *, top: Path, base: Path, progress: Progress) -> None:
         raise self._nobody(volume)
 
     def _nobody(self, volume: str) -> HostError:
