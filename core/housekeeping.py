@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 
@@ -45,7 +46,7 @@ async def tidy(runner: Runner, config: Config, hosts: list[HostHandle]) -> None:
     await asyncio.to_thread(bring.sweep, runner.store, config)
     for host in hosts:
         if host.up:
-            keep = await runner.read(lambda session, id=host.id: caching.pinned(session, id))
+            keep = await runner.read(functools.partial(caching.pinned, host_id=host.id))
             wanted = Prune(keep_bytes=config.image_cache_bytes, digests=tuple(sorted(gone)), keep=keep)
             pruned: Pruned = await host.call("prune", wanted, deadline=DEADLINE)
             for digest in pruned.removed:

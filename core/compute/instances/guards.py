@@ -74,6 +74,12 @@ GUARDS: dict[str, Guard] = {
     "detach_interface": Guard(rule="instance:set", vm_states=_in(s.ACTIVE, s.PAUSED, s.STOPPED)),
     "attach_volume": Guard(rule="volume:attach", vm_states=_TAKES_VOLUMES),
     "detach_volume": Guard(rule="volume:attach", vm_states=_TAKES_VOLUMES),
+    "create_image": Guard(
+        rule="instance:set",
+        vm_states=_in(s.ACTIVE, s.STOPPED, s.PAUSED, s.SUSPENDED),
+        lock=False,
+        task=s.IMAGE_SNAPSHOT,
+    ),
     "rename": Guard(rule="instance:set", vm_states=None, task_states=None, lock=False, launched=False),
     "lock": Guard(rule="instance:lock", vm_states=None, task_states=None, lock=False, launched=False),
     "unlock": Guard(rule="instance:lock", vm_states=None, task_states=None, lock=False, launched=False),

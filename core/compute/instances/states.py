@@ -18,6 +18,7 @@ POWERING_ON, POWERING_OFF, PAUSING, UNPAUSING = "powering-on", "powering-off", "
 SUSPENDING, RESUMING, DELETING = "suspending", "resuming", "deleting"
 REBOOTING, REBOOT_PENDING, REBOOT_STARTED = "rebooting", "reboot_pending", "reboot_started"
 REBOOTING_HARD = "rebooting_hard"
+IMAGE_SNAPSHOT, IMAGE_PENDING_UPLOAD, IMAGE_UPLOADING = "image_snapshot", "image_pending_upload", "image_uploading"
 
 POWER: dict[PowerState, int] = {
     PowerState.NOSTATE: 0,

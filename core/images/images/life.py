@@ -80,17 +80,17 @@ def activate(
     ctx: Context,
     image_id: str,
     *,
-    digest: str,
+    digest: str | None,
     size: int,
     virtual_size: int,
-    store: str | None = None,
 ) -> Image:
-    """saving → active: the data is whole, inspected and in the store (its name, where it is another than before)."""
+    """saving → active: the data is whole, inspected and in the store; or there is none (`digest` None), for an image
+    that only names snapshots of volumes."""
     image = owned(session, ctx, image_id, "image:create")
     if image.status != "saving":
         raise Conflict(f"image {image.name} is {image.status}, not saving")
     image.status, image.digest, image.size, image.virtual_size = "active", digest, size, virtual_size
-    image.store, image.updated_at = store or image.store, now(session)
+    image.updated_at = now(session)
     record(session, ctx, image, "image.activate", after={"digest": digest, "size": size, "store": image.store})
     return image
 

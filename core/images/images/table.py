@@ -59,13 +59,18 @@ class Image(SQLModel, table=True):
     updated_at: int = Field(sa_type=BigInteger)
 
     @property
+    def wire_format(self) -> DiskFormat:
+        """disk_format as the wire names it."""
+        return _WIRE[self.disk_format]
+
+    @property
     def ref(self) -> ImageRef:
         """As the wire names it. Only an image with bytes has one."""
         assert self.digest is not None
         assert self.size is not None
         return ImageRef(
             digest=self.digest,
-            format=_WIRE[self.disk_format],
+            format=self.wire_format,
             size=self.size,
             virtual_size=self.virtual_size if self.virtual_size is not None else self.size,
         )

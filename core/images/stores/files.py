@@ -160,27 +160,24 @@ class ImageStore:
                         progress(partial.size, total)
                 return partial.commit(expected=sha256)
 
-    def adopt(self, path: Path, *, progress: Progress | None = None) -> Stored:
-        """Make a finished file of this very file system an image, without a copy; the file is gone from where it was.
-
-        Reads it once, for its digest.
-        """
-        size = path.stat().st_size
-        sha = hashlib.sha256()
-        done = 0
+    @staticmethod
+    def digest_of(path: Path) -> str:
+        """The sha256 a file would be kept by."""
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                sha.update(chunk)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, size)
-            os.fchmod(file.fileno(), 0o444)
-            os.fsync(file.fileno())
-        final = self._place(sha.hexdigest())
-        final.parent.mkdir(mode=0o700, exist_ok=True)
-        path.rename(final)
-        _sync_directory(final.parent)
-        return Stored(digest=final.name, size=size, path=final)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def place(self, path: Path, digest: str) -> Stored:
+        """Make a finished file of this file system, whose digest is known, an image, without a copy. Once more changes
+        nothing. Raises NotFound."""
+        final = self._place(digest)
+        with contextlib.suppress(FileNotFoundError):
+            with path.open("rb") as file:
+                os.fchmod(file.fileno(), 0o444)
+                os.fsync(file.fileno())
+            final.parent.mkdir(mode=0o700, exist_ok=True)
+            path.rename(final)
+            _sync_directory(final.parent)
+        return Stored(digest=digest, size=self.path(digest).stat().st_size, path=final)
 
     def link(self, stored: Stored) -> None:
         """Have an image of another directory of this file system here as well, without a copy."""
@@ -190,7 +187,7 @@ class ImageStore:
             os.link(stored.path, place)
 
     def scratch(self, name: str) -> Path:
-        """A place for a file that is being made, to be adopted or removed; `remove_stale` drops forgotten ones."""
+        """A place for a file that is being made, to be placed or removed; `remove_stale` drops forgotten ones."""
         if not _UPLOAD.fullmatch(name):
             raise Invalid(f"{name!a} is no upload id", hint="use letters, digits and dashes")
         return self._partials / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.operations.kinds import (
     attachments,
     backends,
+    backups,
     create,
     delete,
     images,
@@ -13,6 +14,7 @@ from core.operations.kinds import (
     repair,
     snapshots,
     update,
+    uploads,
     volumes,
 )
 from core.operations.work import Kind
@@ -42,7 +44,13 @@ KINDS: dict[str, Kind] = {
     "volume.retype": volumes.RETYPE,
     "snapshot.create": snapshots.CREATE,
     "snapshot.delete": snapshots.DELETE,
+    "backup.create": backups.CREATE,
+    "backup.delete": backups.DELETE,
+    "backup.restore": backups.RESTORE,
+    "backup.verify": backups.VERIFY,
     "backend.look": backends.LOOK,
     "image.prefetch": images.PREFETCH,
     "host.prune_images": images.PRUNE,
+    "volume.upload": uploads.UPLOAD,
+    "instance.create_image": uploads.CREATE_IMAGE,
 }
