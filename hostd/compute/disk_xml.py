@@ -161,6 +161,8 @@ def _source(parent: ET.Element, source: DiskSource) -> ET.Element:
     element = add(parent, "source", {"protocol": source.type, "name": source.name})
     for name, port in source.hosts:
         add(element, "host", {"name": name, "port": str(port)})
+    if initiator := source.options.get("initiator-name"):
+        add(add(element, "initiator"), "iqn", {"name": initiator})
     if config := source.options.get("config"):
         add(element, "config", {"file": config})
     user, secret = source.options.get("user"), source.options.get("secret")
@@ -203,6 +205,8 @@ def _read_source(element: ET.Element) -> DiskSource:
     found = source if source is not None else ET.Element("source")
     kind = element.get("type", "file")
     options = {}
+    if (initiator := found.find("initiator/iqn")) is not None:
+        options["initiator-name"] = initiator.get("name", "")
     if (config := found.find("config")) is not None:
         options["config"] = config.get("file", "")
     if (auth := found.find("auth")) is not None and (secret := auth.find("secret")) is not None:

@@ -20,6 +20,7 @@ from hostd.compute.accel import Probe, open_to_qemu
 from hostd.compute.domain import Domain
 from hostd.compute.domain_xml import Places, Volumes, asked_volumes, quarantined, released, render
 from hostd.compute.hardware import FAMILIES
+from hostd.compute.live_disks import RunningDisks
 from hostd.compute.plan import STEPS, GuestSeen, VolumesSeen, known_volumes, machinery, plan
 from hostd.compute.plugging import Plugging
 from hostd.drivers import ConsolePaths, DiskSource, Happened, Step, StepContext, Storage
@@ -67,6 +68,8 @@ class GuestDriver:
         """Touches nothing. `state` and `run` are hostd's directories; `uri` is libvirt's; `storage` knows volumes."""
         self.storage: Storage = storage or _NoStorage()
         """May be set later, before guests have volumes."""
+        self.live_disks: Final = RunningDisks(lambda: self.libvirt)
+        """What the volumes ask of running guests."""
         self._instances = Instances(state=state, run=run)
         self._uri = uri
         self._probe = probe or Probe(kernels=(state / "probe" / "vmlinuz", Path("/boot")))
@@ -120,7 +123,7 @@ class GuestDriver:
             on_event(Happened(kind=EventKind.HOST, uuid=None, detail={"what": what, "detail": detail}))
 
         self._libvirt_or_none = Libvirt(self._uri, on_power=on_power, on_link=on_link)
-        self._libvirt.start()
+        self._libvirt_or_none.start()
 
     def stop(self) -> None:
         """Disconnect and end own threads. Guests run on. A driver that is stopped stays stopped."""
@@ -139,7 +142,8 @@ class GuestDriver:
         return self._libvirt_or_none.versions() if self._libvirt_or_none else {}
 
     @property
-    def _libvirt(self) -> Libvirt:
+    def libvirt(self) -> Libvirt:
+        """Raises HostError(LIBVIRT_DOWN) before `start`."""
         if self._libvirt_or_none is None:
             raise HostError(ErrorCode.LIBVIRT_DOWN, "hostd has not begun to connect to libvirtd yet")
         return self._libvirt_or_none
@@ -149,7 +153,7 @@ class GuestDriver:
     def seen(self, uuid: str) -> GuestSeen:
         """Domain, files, volumes and what the host would give it. Raises HostError(LIBVIRT_DOWN)."""
         directory = self._instances.directory(uuid)
-        domain = self._libvirt.look(uuid)
+        domain = self.libvirt.look(uuid)
         return GuestSeen(
             domain=domain,
             files=self._instances.names(uuid),
@@ -162,8 +166,8 @@ class GuestDriver:
         )
 
     def _volumes(self, domain: Domain) -> VolumesSeen:
-        xml = self._libvirt.xml(domain.uuid)
-        live = disk_xml.plugged(self._libvirt.live_xml(domain.uuid)) if domain.active else None
+        xml = self.libvirt.xml(domain.uuid)
+        live = disk_xml.plugged(self.libvirt.live_xml(domain.uuid)) if domain.active else None
         asked = {disk.volume: disk for disk in asked_volumes(xml)}
         sources: dict[str, DiskSource] = {}
         problems: dict[str, HostError] = {}
@@ -183,22 +187,22 @@ class GuestDriver:
 
     def result(self, spec: InstanceSpec) -> tuple[PowerState | None, dict[str, Any]]:
         """Power state (None when absent) and {accel, machine} of a guest that is defined."""
-        domain = self._libvirt.look(spec.uuid)
+        domain = self.libvirt.look(spec.uuid)
         if spec.want is Want.ABSENT or domain is None:
             return None, {}
         accel = self._accel.mode if self._accel else ""
         return domain.power, {"accel": accel, "machine": domain.metadata.get("machine", "")}
 
     def _cut(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        power.cut(self._libvirt, spec.uuid)
+        power.cut(self.libvirt, spec.uuid)
 
     def _undefine(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         # A domain without a persistent definition is gone once it is cut.
-        if (domain := self._libvirt.look(spec.uuid)) and domain.persistent:
-            self._libvirt.undefine(spec.uuid)
+        if (domain := self.libvirt.look(spec.uuid)) and domain.persistent:
+            self.libvirt.undefine(spec.uuid)
 
     def _erase(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        if self._libvirt.look(spec.uuid):
+        if self.libvirt.look(spec.uuid):
             raise HostError(ErrorCode.BAD_STATE, "the domain is defined again: its files are not deleted under it")
         self._instances.empty(spec.uuid)
         context.cache.release(spec.uuid)
@@ -218,10 +222,10 @@ class GuestDriver:
         disks.make(self._instances.make(spec.uuid), spec, context.cache, progress=context.progress)
 
     def _plugging(self, spec: InstanceSpec) -> Plugging:
-        return Plugging(libvirt=self._libvirt, storage=self.storage, spec=spec, cache=self._cache)
+        return Plugging(libvirt=self.libvirt, storage=self.storage, spec=spec, cache=self._cache)
 
     def _detach_disks(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        asked = asked_volumes(self._libvirt.xml(spec.uuid))
+        asked = asked_volumes(self.libvirt.xml(spec.uuid))
         sources = {disk.volume: functools.partial(self.storage.source, disk) for disk in asked}
         self._plugging(spec).detach_disks(step, sources)
 
@@ -243,43 +247,43 @@ class GuestDriver:
         known = known_volumes(spec, seen)
         fresh = {disk.volume: self.storage.source(disk) for disk in spec.volumes if disk.volume not in known.sources}
         volumes = Volumes(sources={**known.sources, **fresh}, targets=known.targets)
-        self._libvirt.define(render(spec, machinery(spec, seen, self._accel), seen.places, volumes))
+        self.libvirt.define(render(spec, machinery(spec, seen, self._accel), seen.places, volumes))
 
     def _start(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         self._instances.prepare()
         if not (domain := self._look(spec.uuid)).active:
             self._open_as_now(domain)
-            self._libvirt.create(spec.uuid)
+            self.libvirt.create(spec.uuid)
 
     def _open_as_now(self, domain: Domain) -> None:
         """Have the next start open each volume as it is now: a snapshot may have put a new layer on it meanwhile, and
         a guest that wrote to the old one would spoil both. Raises what `Storage.source` raises."""
-        xml = self._libvirt.xml(domain.uuid)
+        xml = self.libvirt.xml(domain.uuid)
         sources = {disk.volume: self.storage.source(disk) for disk in asked_volumes(xml)}
         if not sources:
             return
         if (changed := disk_xml.resourced(xml, sources)) is not None:
-            self._libvirt.define(changed)
-        if domain.saved and (changed := disk_xml.resourced(self._libvirt.saved_xml(domain.uuid), sources)) is not None:
-            self._libvirt.define_saved(domain.uuid, changed)
+            self.libvirt.define(changed)
+        if domain.saved and (changed := disk_xml.resourced(self.libvirt.saved_xml(domain.uuid), sources)) is not None:
+            self.libvirt.define_saved(domain.uuid, changed)
 
     def _unpause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if self._look(spec.uuid).power is PowerState.PAUSED:
-            self._libvirt.unpause(spec.uuid)
+            self.libvirt.unpause(spec.uuid)
 
     def _pause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if self._look(spec.uuid).power is PowerState.RUNNING:
-            self._libvirt.pause(spec.uuid)
+            self.libvirt.pause(spec.uuid)
 
     def _suspend(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if self._look(spec.uuid).active:
-            self._libvirt.save(spec.uuid)
+            self.libvirt.save(spec.uuid)
 
     def _stop(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        power.off(self._libvirt, spec.uuid, patience=0 if spec.hard else spec.stop_timeout)
+        power.off(self.libvirt, spec.uuid, patience=0 if spec.hard else spec.stop_timeout)
 
     def _look(self, uuid: str) -> Domain:
-        domain = self._libvirt.look(uuid)
+        domain = self.libvirt.look(uuid)
         if domain is None:
             raise HostError(ErrorCode.NOT_FOUND, f"no domain with uuid {uuid} on this host")
         return domain
@@ -288,7 +292,7 @@ class GuestDriver:
         if not self._machines:
             kvm = self._accel is not None and self._accel.mode == "kvm"
             for kind in FAMILIES:
-                answer = ET.fromstring(self._libvirt.machine_capabilities(machine=kind, kvm=kvm))
+                answer = ET.fromstring(self.libvirt.machine_capabilities(machine=kind, kvm=kvm))
                 self._machines[kind] = answer.findtext("machine") or kind
         return self._machines
 
@@ -306,13 +310,13 @@ class GuestDriver:
         patience = _number(args, "timeout", REBOOT_PATIENCE)
         if (now := self._startable(uuid).power) is not PowerState.RUNNING:
             raise HostError(ErrorCode.BAD_STATE, f"the guest is {now}: only a running one can be asked to reboot")
-        return {"fell_back": power.reboot_soft(self._libvirt, uuid, patience=patience)}
+        return {"fell_back": power.reboot_soft(self.libvirt, uuid, patience=patience)}
 
     def _reboot_hard(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
         domain = self._startable(uuid)
         self._instances.prepare()
         self._open_as_now(domain)
-        power.reboot_hard(self._libvirt, uuid)
+        power.reboot_hard(self.libvirt, uuid)
         return {}
 
     def _startable(self, uuid: str) -> Domain:
@@ -328,7 +332,7 @@ class GuestDriver:
 
     def _power_off_found(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
         before = self._look(uuid).power
-        power.cut(self._libvirt, uuid)
+        power.cut(self.libvirt, uuid)
         return {"was": before.value}
 
     def _adopt(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -336,7 +340,7 @@ class GuestDriver:
         if not domain.owned:
             raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} was not made by skydeck")
         if domain.quarantined:
-            self._libvirt.define(released(self._libvirt.xml(uuid)))
+            self.libvirt.define(released(self.libvirt.xml(uuid)))
         return {"power": domain.power.value}
 
     # ------------------------------------------------------------------ beyond convergence
@@ -347,7 +351,7 @@ class GuestDriver:
         domains: tuple[DomainSeen, ...] = ()
         files: tuple[DiskSeen, ...] = ()
         try:
-            found, trouble = self._libvirt.all(stats=stats)
+            found, trouble = self.libvirt.all(stats=stats)
             domains = tuple(_seen(domain) for domain in found)
             problems.extend(trouble)
         except HostError as bad:
@@ -365,11 +369,11 @@ class GuestDriver:
             raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} was not made by skydeck")
         # Marked first: whatever happens from here on, nobody starts it by mistake.
         if domain.persistent and not domain.quarantined:
-            self._libvirt.define(quarantined(self._libvirt.xml(uuid)))
+            self.libvirt.define(quarantined(self.libvirt.xml(uuid)))
         if domain.active:
             if domain.power is PowerState.PAUSED:
-                self._libvirt.unpause(uuid)
-            power.off(self._libvirt, uuid, patience=QUARANTINE_PATIENCE)
+                self.libvirt.unpause(uuid)
+            power.off(self.libvirt, uuid, patience=QUARANTINE_PATIENCE)
 
     def console(self, uuid: str) -> ConsolePaths:
         if self._instances.names(uuid) is None:
@@ -393,6 +397,7 @@ def _seen(domain: Domain) -> DomainSeen:
         generation=None,
         quarantined=domain.quarantined,
         stats=domain.stats,
+        volumes=domain.volumes,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import libvirt
 
+from hostd.compute import disk_xml
 from hostd.compute.changes import Changes
 from hostd.compute.domain import Domain, stats_of
 from hostd.compute.domain_xml import NAMESPACE, PREFIX, macs, read_metadata
@@ -32,6 +33,9 @@ KEEPALIVE: Final = (5, 3)
 
 REBOOT_QUIET: Final = 5.0
 """One reset of a guest gives several REBOOT events within its boot: those within this many seconds are one."""
+
+AGENT_PATIENCE: Final = 10
+"""Seconds a guest's agent gets to answer."""
 
 RETRY: Final = (0.2, 5.0)
 """Seconds between attempts to connect: first and longest."""
@@ -307,6 +311,52 @@ class Libvirt:
         with self._talking() as connection:
             return str(connection.getDomainCapabilities(None, "x86_64", machine, "kvm" if kvm else "qemu"))
 
+    def active_xml(self) -> list[tuple[str, str]]:
+        """uuid of every running or paused guest, and what it is now."""
+        found: list[tuple[str, str]] = []
+        with self._talking() as connection:
+            for handle in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                try:
+                    found.append((handle.UUIDString(), str(handle.XMLDesc(0))))
+                except libvirt.libvirtError as bad:
+                    if bad.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                        raise  # otherwise it went while we looked
+        return found
+
+    def capacity(self, uuid: str, target: str) -> int:
+        """Bytes of a running guest's disk."""
+        return int(self._of(uuid, lambda domain: domain.blockInfo(target))[0])
+
+    def copying(self, uuid: str, target: str) -> tuple[int, int] | None:
+        """How far a running guest's disk is copied, of how much; None: nothing copies it."""
+        now = self._of(uuid, lambda domain: domain.blockJobInfo(target, 0))
+        return (int(now["cur"]), int(now["end"])) if now else None
+
+    def backup(self, uuid: str) -> str | None:
+        """The <domainbackup> that is under way of a running guest; None: none is."""
+
+        def ask(domain: Any) -> str | None:
+            try:
+                return str(domain.backupGetXMLDesc(0))
+            except libvirt.libvirtError as bad:
+                if bad.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_BACKUP, libvirt.VIR_ERR_OPERATION_INVALID):
+                    return None
+                raise
+
+        return self._of(uuid, ask)
+
+    def backup_percent(self, uuid: str) -> int:
+        """How far the job of a running guest is."""
+        now = self._of(uuid, lambda domain: domain.jobStats(0))
+        return int(100 * now.get("disk_processed", 0) // (now.get("disk_total") or 1))
+
+    def backup_failure(self, uuid: str) -> str | None:
+        """Why the last job of a running guest broke off; None: it came to its end."""
+        last = self._of(uuid, lambda domain: domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED))
+        if last.get("type") == libvirt.VIR_DOMAIN_JOB_COMPLETED:
+            return None
+        return str(last.get("errmsg") or "it was cancelled")
+
     # ------------------------------------------------------------------ changing
 
     def define(self, xml: str) -> None:
@@ -350,6 +400,59 @@ class Libvirt:
     def limit(self, uuid: str, target: str, limits: dict[str, int]) -> None:
         """Set a running guest's block I/O limits of one disk, by libvirt's names; 0: none."""
         self._of(uuid, lambda domain: domain.setBlockIoTune(target, limits, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+
+    def resize(self, uuid: str, target: str, size: int) -> None:
+        """Grow a running guest's disk to `size` bytes, and tell the guest."""
+        self._of(uuid, lambda domain: domain.blockResize(target, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES))
+
+    def overlay(self, uuid: str, snapshot: str, *, quiesce: bool) -> None:
+        """Have a running guest write to other files, which are there already, as a <domainsnapshot> says; `quiesce`:
+        its agent freezes its file systems meanwhile, or nothing happens."""
+        flags = (
+            libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
+            | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+            | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT
+            | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
+        )
+
+        def take(domain: Any) -> None:
+            if quiesce:
+                domain.agentSetResponseTimeout(AGENT_PATIENCE, 0)
+            domain.snapshotCreateXML(snapshot, flags | (libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE if quiesce else 0))
+
+        self._of(uuid, take)
+
+    def commit(self, uuid: str, target: str, *, base: str, top: str | None) -> None:
+        """Begin to copy what is in `top` and between down into `base`; None: the file the guest writes to, which is
+        then kept in step until `pivot`."""
+        flags = 0 if top else libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
+        self._of(uuid, lambda domain: domain.blockCommit(target, base, top, 0, flags))
+
+    def pivot(self, uuid: str, target: str) -> None:
+        """Have the guest write to the copy from now on. Returns when it does."""
+        self._of(uuid, lambda domain: domain.blockJobAbort(target, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT))
+
+    def freeze(self, uuid: str) -> None:
+        """Have a guest's agent freeze its file systems. Raises HostError when it does not answer in time."""
+
+        def ask(domain: Any) -> None:
+            domain.agentSetResponseTimeout(AGENT_PATIENCE, 0)
+            domain.fsFreeze(None, 0)
+
+        self._of(uuid, ask)
+
+    def thaw(self, uuid: str) -> None:
+        """Undo `freeze`. Raises HostError when the agent does not answer."""
+        self._of(uuid, lambda domain: domain.fsThaw(None, 0))
+
+    def begin_backup(self, uuid: str, backup: str) -> None:
+        """Begin to copy a running guest's disks as they are now, into files that are there already, as a
+        <domainbackup> says."""
+        self._of(uuid, lambda domain: domain.backupBegin(backup, None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL))
+
+    def abort_job(self, uuid: str) -> None:
+        """Break off the job of a running guest."""
+        self._of(uuid, lambda domain: domain.abortJob())
 
     def destroy(self, uuid: str) -> None:
         """Cut the power."""
@@ -479,6 +582,7 @@ def _facts(handle: Any) -> Domain:
         power = PowerState.SUSPENDED
     elif state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         power = PowerState.CRASHED
+    xml = handle.XMLDesc(0)
     return Domain(
         uuid=handle.UUIDString(),
         name=handle.name(),
@@ -487,7 +591,8 @@ def _facts(handle: Any) -> Domain:
         persistent=bool(handle.isPersistent()),
         saved=saved,
         metadata=_metadata(handle),
-        macs=macs(handle.XMLDesc(0)) if active else None,
+        macs=macs(xml) if active else None,
+        volumes=tuple(disk_xml.plugged(xml)),
     )
 
 

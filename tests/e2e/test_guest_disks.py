@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import attrs
 import pytest
 
 from hostd.compute import disk_xml, plugging
-from hostd.spec import DiskLimits, ErrorCode, HostError, PowerState, Want
+from hostd.compute.exports import ExportDriver
+from hostd.spec import DiskLimits, ErrorCode, ExportSpec, HostError, PowerState, Want
 from tests.e2e.desk import Desk, seated
-from tests.e2e.files_storage import Files
+from tests.e2e.files_storage import Files, qemu_img
 from tests.hostd.specs import UUID
 from tests.lab.guest import GuestImage
 from tests.lab.hosts import Lab, LabHost
@@ -44,7 +46,7 @@ def beside(desk: Desk, **changes: Any) -> Desk:
 
 def shell(desk: Desk, line: str) -> None:
     """Have the guest do it, and fail when it fails."""
-    desk.type(f"if {line}; then echo do''ne; else echo fai''led; fi", answer="done")
+    desk.type(f"if {line}; then echo all''-fine; else echo fai''led; fi", answer="all-fine")
 
 
 def until_there(desk: Desk, volume: str) -> None:
@@ -175,3 +177,109 @@ def test_a_guest_boots_from_a_volume_and_on_other_hardware(desk: Desk, files: Fi
         "define",
     ]
     until_gone(desk, BLUE)
+
+
+def test_layers_come_and_go_under_a_guest_that_writes(desk: Desk, files: Files) -> None:
+    red = files.make(RED, size="8M")
+    path = Path(files.sources[RED].name)
+    disks = desk.driver.live_disks
+    desk.apply(volumes=(red,))
+    desk.until_ready()
+    until_there(desk, RED)
+    assert disks.holder(RED) == UUID
+    assert disks.holder(BLUE) is None
+    disks.resize(RED, 16 << 20)
+    disks.resize(RED, 16 << 20)
+    shell(desk, "until [ $(blockdev --getsize64 $d) = 16777216 ]; do :; done")
+    # The same bytes again and again, for as long as it may.
+    shell(
+        desk,
+        "dd if=/dev/urandom of=/tmp/p bs=64k count=32; (while [ ! -e /tmp/stop ]; do dd if=/tmp/p of=$d bs=64k conv=notrunc,fsync; done) "
+        ">/dev/null 2>&1 & echo o''k",
+    )
+    tops = []
+    for _ in range(3):
+        tops.append(files.layer(RED))
+        assert disks.overlay(RED, tops[-1], quiesce=True) is False  # nobody answers in this guest
+        assert disks.overlay(RED, tops[-1], quiesce=False) is False
+        files.layered(RED, tops[-1])
+        assert live(desk)[RED].source == defined(desk)[RED].source == files.sources[RED]
+    percents: list[int] = []
+    disks.merge(RED, top=tops[1], base=tops[0], progress=percents.append)
+    disks.merge(RED, top=tops[1], base=tops[0])
+    assert [source.name for source in live(desk)[RED].chain] == [str(tops[2]), str(tops[0]), str(path)]
+    disks.merge(RED, top=tops[2], base=path)
+    disks.merge(RED, top=tops[2], base=path)
+    assert live(desk)[RED].source == defined(desk)[RED].source
+    assert [source.name for source in live(desk)[RED].chain] == [str(path)]
+    with pytest.raises(HostError, match="does not stand on"):
+        disks.merge(RED, top=tops[2], base=tops[1])
+    shell(desk, "touch /tmp/stop; wait; n=$(stat -c %s /tmp/p); head -c $n $d | cmp - /tmp/p")
+    files.sources[RED] = attrs.evolve(files.sources[RED], name=str(path), backing=None)
+    desk.apply(want=Want.STOPPED, volumes=(red,), hard=True)
+    qemu_img("check", "-q", "-f", "qcow2", str(path))
+    with pytest.raises(HostError) as off:
+        disks.resize(RED, 1 << 30)
+    assert off.value.code is ErrorCode.BAD_STATE
+
+
+def test_a_copy_of_a_running_guest_is_what_it_had_at_that_moment(desk: Desk, files: Files) -> None:
+    exports = ExportDriver(state=desk.state, guests=desk.driver)
+    red = files.make(RED, size="16M")
+    desk.apply(volumes=(red,))
+    desk.until_ready()
+    until_there(desk, RED)
+    shell(desk, "dd if=/dev/urandom of=$d bs=64k count=32 conv=fsync 2>/dev/null; md5sum $d | tee /tmp/before; sync")
+    path = export(desk, exports, volume=RED, quiesce=True)
+    assert exports.result(exported(RED)) == (None, {"quiesced": False, "size": 16 << 20})
+    shell(desk, "dd if=/dev/zero of=$d bs=64k count=16 conv=fsync 2>/dev/null")
+    digest = md5(path, directory=files.directory)
+    shell(desk, f"grep {digest} /tmp/before")
+    assert "backing-filename" not in qemu_img("info", "--output=json", "-f", "qcow2", str(path))
+
+    # Of the root disk, and again after a crash in the middle: what was left of the first try is taken for nothing.
+    part = desk.state / "exports" / ROOT_COPY / "disk.qcow2.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half")
+    first = export(desk, exports, volume="root")
+    desk.apply(want=Want.STOPPED, volumes=(red,), hard=True)
+    off = attrs.evolve(exported("root"), uuid=RED.replace("1", "2"))
+    for step in exports.plan(off, exports.seen(off.uuid)):
+        exports.execute(step, off, desk)
+    assert exports.plan(off, exports.seen(off.uuid)) == ()
+    assert exports.result(off)[1] == {"quiesced": False, "size": 1 << 30}
+    for copy in (first, exports.path_of(off.uuid)):
+        qemu_img("check", "-q", "-f", "qcow2", str(copy))
+        assert copy.stat().st_mode & 0o777 == 0o600
+
+    gone = attrs.evolve(exported("root"), want=Want.ABSENT)
+    for _ in range(2):
+        for step in exports.plan(gone, exports.seen(gone.uuid)):
+            exports.execute(step, gone, desk)
+    with pytest.raises(HostError) as missing:
+        exports.path_of(gone.uuid)
+    assert missing.value.code is ErrorCode.NOT_FOUND
+    with pytest.raises(HostError, match="has no disk"):
+        export(desk, exports, volume=BLUE)
+
+
+ROOT_COPY = "ffffffff-1111-4222-8333-444444444444"
+
+
+def exported(disk: str) -> ExportSpec:
+    return ExportSpec(uuid=ROOT_COPY if disk == "root" else disk, want=Want.PRESENT, instance=UUID, disk=disk)
+
+
+def export(desk: Desk, exports: ExportDriver, *, volume: str, quiesce: bool = False) -> Path:
+    spec = attrs.evolve(exported(volume), quiesce=quiesce)
+    for step in exports.plan(spec, exports.seen(spec.uuid)):
+        exports.execute(step, spec, desk)
+    assert exports.plan(spec, exports.seen(spec.uuid)) == ()
+    return exports.path_of(spec.uuid)
+
+
+def md5(path: Path, *, directory: Path) -> str:
+    raw = directory / "raw"
+    qemu_img("convert", "-f", "qcow2", "-O", "raw", str(path), str(raw))
+    with raw.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
