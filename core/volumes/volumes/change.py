@@ -104,7 +104,8 @@ def extend(session: Session, ctx: Context, id_or_name: str, *, size_gb: int) -> 
 
 def _room(session: Session, volume: Volume, more_gb: int) -> None:
     for one in placement.look(session):
-        if (one.backend_id, one.host_id) == (volume.backend_id, volume.host_id) and one.room_gb < more_gb:
+        here = (one.backend_id, one.host_id) == (volume.backend_id, volume.host_id)
+        if here and one.reached_by and one.room_gb < more_gb:
             raise Conflict(
                 f"backend {one.name} can promise {max(0, int(one.room_gb))} GiB more, {more_gb} are needed",
                 hint="Make room there, or retype the volume to another backend.",

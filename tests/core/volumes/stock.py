@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, col
 
+from core.compute.instances.table import Instance
 from core.context import Context
 from core.operations.operations import Operation
 from core.sql import select
@@ -88,8 +89,6 @@ class Stock:
 
     def attach(self, volume: Volume, instance_id: str) -> None:
         """A guest has it."""
-        from core.compute.instances.table import Instance
-
         with self.world.store.write() as session:
             row = session.get_one(Volume, volume.id)
             held = attachments.reserve(session, session.get_one(Instance, instance_id), row)

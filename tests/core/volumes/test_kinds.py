@@ -3,6 +3,7 @@ what a failure leaves."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from core.compute.instances import volumes as guests
 from core.volumes import qos, snapshots, types, volumes
 from core.volumes.tables import Backend, BackendHost, Snapshot, Volume
-from hostd.spec import ErrorCode, HostError
+from hostd.spec import BackendSpec, ErrorCode, HostError
 from tests.core.operations.rig import FakeLink, Rig, running
 from tests.core.volumes.stock import Stock
 from tests.core.world import GIB, World
@@ -20,16 +21,12 @@ from tests.core.world import GIB, World
 @pytest.fixture
 def database_url(home: Path, request: pytest.FixtureRequest) -> str:
     """SQLite alone: what PostgreSQL could do otherwise, the verbs' own tests see."""
-    import shutil
-
     shutil.copy(request.getfixturevalue("sqlite_template"), home / "skydeck.db")
     return f"sqlite:///{home / 'skydeck.db'}"
 
 
 def on(host: FakeLink, backend: str) -> dict[str, tuple[int, tuple[str, ...]]]:
     """Volume to (GiB, snapshots), as the host has them."""
-    from hostd.spec import BackendSpec
-
     driver = "nfs" if host.fake.pools.shared != host.fake.pools.own else "file"
     made = host.fake.volumes.backend(BackendSpec(uuid=backend, driver=driver))
     return {seen.uuid: (seen.size // GIB, seen.snapshots) for seen in made.volumes()}
