@@ -1,6 +1,7 @@
 """A real Ceph cluster in a directory: a monitor, a manager, an OSD in memory, and a gateway that speaks S3.
 
     with Ceph(directory) as ceph:
+        ceph.options                                        # of a backend `rbd`
         rbd --conf {ceph.conf} --id volumes --keyring {ceph.keyring} ls volumes     # block devices
         s3 = ceph.s3()                                      # an S3 service, started when first asked for
         s3.endpoint, s3.access_key, s3.secret_key           # http://127.0.0.1:<port>, path-style addressing
@@ -22,7 +23,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -123,6 +124,11 @@ class Ceph:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: S3 | None = None
 
+    @property
+    def options(self) -> dict[str, str]:
+        """Of a backend `rbd`."""
+        return {"pool": POOL, "user": USER, "conf": str(self.conf), "keyring": str(self.keyring)}
+
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -162,6 +168,7 @@ class Ceph:
         self.ceph("osd", "pool", "create", POOL)
         # Writes into the pool, and so ends when the OSD takes part.
         self.rbd("pool", "init", POOL)
+        self._until(lambda: f'"{POOL}"' in self.ceph("df", "--format", "json"), "the manager counts no pool")
 
     def stop(self) -> None:
         """End the daemons, all at once: nothing is kept."""
@@ -184,7 +191,7 @@ class Ceph:
                 "--access-key", made.access_key, "--secret-key", made.secret_key,
             )  # fmt: skip
             self._daemon("rgw", "radosgw", "-n", "client.rgw")
-            self._until_answered()
+            self._until(self._answers, "radosgw does not answer")
             self._s3 = made
         return self._s3
 
@@ -227,21 +234,25 @@ class Ceph:
     def _errors(self) -> str:
         return "\n".join(f"{file.name}: {file.read_text()[-1000:]}" for file in sorted(self.directory.glob("*.err")))
 
-    def _until_answered(self) -> None:
+    def _answers(self) -> bool:
+        if (status := self._daemons["rgw"].poll()) is not None:
+            raise CephError(f"radosgw ended with {status}\n{self._errors()}")
+        connection = http.client.HTTPConnection(self.address, self._s3_port, timeout=_PATIENCE)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse()
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    def _until(self, reached: Callable[[], bool], otherwise: str) -> None:
         deadline = time.monotonic() + _PATIENCE
-        while True:
-            connection = http.client.HTTPConnection(self.address, self._s3_port, timeout=_PATIENCE)
-            try:
-                connection.request("GET", "/")
-                connection.getresponse()
-            except OSError as error:
-                if self._daemons["rgw"].poll() is not None or time.monotonic() > deadline:
-                    raise CephError(f"radosgw does not answer: {error}\n{self._errors()}") from error
-                time.sleep(0.05)
-            else:
-                return
-            finally:
-                connection.close()
+        while not reached():
+            if time.monotonic() > deadline:
+                raise CephError(f"{otherwise}\n{self._errors()}")
+            time.sleep(0.05)
 
 
 def _key() -> str:

@@ -22,6 +22,8 @@ from hostd.storage.volumes import blockdev
 from hostd.storage.volumes.backend import Backend
 from hostd.storage.volumes.registry import make
 from hostd.storage.volumes.volumes import Nobody
+from tests.lab.ceph import Ceph
+from tests.lab.tgt import Tgt
 
 MIB = 1 << 20
 
@@ -59,11 +61,27 @@ def nfs(directory: Path) -> Iterator[Make]:
         subprocess.run(["umount", str(shared)], check=True)
 
 
+@contextlib.contextmanager
+def rbd(directory: Path) -> Iterator[Make]:
+    with Ceph(directory / "ceph", size=512 * MIB) as ceph:
+        spec = BackendSpec(uuid=BACKEND, driver="rbd", options=ceph.options)
+        yield lambda: make(spec, state=directory, run=directory, live=Nobody())
+
+
+@contextlib.contextmanager
+def iscsi(directory: Path) -> Iterator[Make]:
+    with Tgt(directory / "tgt") as tgt:
+        spec = BackendSpec(uuid=BACKEND, driver="iscsi", options=tgt.options)
+        yield lambda: make(spec, state=directory, run=directory, live=Nobody())
+
+
 STORES = [
     pytest.param(memory, id="memory"),
     pytest.param(file(), id="file"),
     pytest.param(file(format="raw"), id="file-raw"),
     pytest.param(nfs, id="nfs", marks=pytest.mark.e2e),
+    pytest.param(rbd, id="rbd", marks=pytest.mark.e2e),
+    pytest.param(iscsi, id="iscsi", marks=pytest.mark.e2e),
 ]
 
 

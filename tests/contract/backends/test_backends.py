@@ -125,7 +125,8 @@ def test_snapshots_keep_what_was_and_tell_what_changed(make: Make, with_snapshot
     assert refused(lambda: backend.frozen(ONE, TWO)) is ErrorCode.NOT_FOUND
     if Can.CHANGED in backend.can:
         changed = [extent for extent in backend.changed(ONE, NEW, since=OLD) or () if extent.offset < SIZE]
-        assert sum(extent.length for extent in changed) == MIB
+        # Ceph tells whole objects.
+        assert MIB <= sum(extent.length for extent in changed) <= 4 * MIB
         assert all(8 * MIB <= extent.offset < 9 * MIB and not extent.zero for extent in changed)
 
 

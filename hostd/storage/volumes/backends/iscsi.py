@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import socket
@@ -28,6 +27,7 @@ from typing import Final
 
 from hostd.drivers import DiskSource, LiveDisks
 from hostd.spec import BackendSpec, ErrorCode, HostError, VolumeSeen
+from hostd.storage import sparse
 from hostd.storage.commands import disk_full
 from hostd.storage.instances import checked, sync
 from hostd.storage.volumes import blockdev
@@ -42,9 +42,6 @@ PATIENCE: Final = 8.0
 
 DISK: Final = "disk.raw"
 PART: Final = ".part"
-
-_FICLONE: Final = 0x40049409
-"""linux/fs.h: have a file share another's blocks."""
 
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _DIRECTORY: Final = re.compile(rf"volume-({_UUID})")
@@ -127,7 +124,7 @@ class IscsiBackend:
         frozen = self._snapshot_file(of, snapshot)
         with self._making(volume) as part:
             if part:
-                self._duplicate(frozen, part, progress)
+                sparse.copy(frozen, part)
                 if part.stat().st_size < size:
                     _truncate(part, size)
 
@@ -312,7 +309,7 @@ class IscsiBackend:
         part = target.with_name(target.name + PART)
         try:
             part.unlink(missing_ok=True)
-            self._duplicate(source, part, lambda percent: None)
+            sparse.copy(source, part)
             if part.stat().st_size < size:
                 _truncate(part, size)
             _appear(part, target)
@@ -322,21 +319,6 @@ class IscsiBackend:
         except HostError:
             part.unlink(missing_ok=True)
             raise
-
-    def _duplicate(self, source: Path, target: Path, progress: Progress) -> None:
-        """A file with the same contents: of the same blocks where the file system can, else a sparse copy."""
-        size = source.stat().st_size
-        with source.open("rb") as old, target.open("wb") as new:
-            os.fchmod(new.fileno(), 0o600)
-            try:
-                fcntl.ioctl(new, _FICLONE, old.fileno())
-                return
-            except OSError as bad:
-                if bad.errno not in (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY):
-                    raise
-        _truncate(target, size)
-        both = (DiskSource(type="file", format="raw", name=str(file)) for file in (source, target))
-        copy(*both, size=size, progress=progress)
 
     def _unusable(self, bad: OSError) -> HostError:
         if bad.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -22,7 +22,8 @@ PACKAGES: Final = {
     "rbd": "ceph-common",
     "ceph": "ceph-common",
     "tgtadm": "tgt",
-    "lvs": "lvm2",
+    **dict.fromkeys(("lvs", "lvcreate", "lvchange", "lvextend", "lvconvert", "lvremove", "lvrename"), "lvm2"),
+    "dmsetup": "dmsetup",
     "thin_delta": "thin-provisioning-tools",
     "qemu-img": "qemu-utils",
 }
