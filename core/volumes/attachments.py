@@ -23,6 +23,7 @@ from core.errors import Conflict
 from core.hosts.table import Host
 from core.sql import select
 from core.store import clock_of, now
+from core.volumes import still
 from core.volumes.tables import Volume, VolumeAttachment
 
 RESERVED: Final = "reserved"
@@ -60,6 +61,7 @@ def reserve(
     naming who has it, or what it is.
     """
     if not made:
+        still.check(session, volume)
         allowed = (AVAILABLE, IN_USE) if volume.multiattach else (AVAILABLE,)
         if not move(session, volume, allowed, ATTACHING):
             raise _taken(session, volume)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from core.context import Context
 from core.errors import Conflict
 from core.identity.policy import allowed
-from core.sql import select
-from core.volumes import attachments
-from core.volumes.tables import Snapshot, Volume
+from core.volumes import attachments, still
+from core.volumes.tables import Volume
 
 AVAILABLE, IN_USE = "available", "in-use"
 DELETING, ERROR_DELETING = "deleting", "error_deleting"
@@ -57,11 +56,6 @@ GUARDS: dict[str, Guard] = {
 }
 """error_deleting may be deleted again: cinder lets its operator reset the state for that."""
 
-BEING_MADE = ("creating", "downloading")
-
-_MOVING = ("creating", "deleting", "restoring", "backing-up")
-"""Snapshots on their way in or out."""
-
 
 def reason(
     ctx: Context, *, name: str, status: str, verb: str, force: bool = False, holders: str = ""
@@ -98,7 +92,7 @@ def begin(session: Session, ctx: Context, volume: Volume, verb: str, *, force: b
     guard = GUARDS[verb]
     states = guard.states + (guard.forced if force else ())
     if guard.still:
-        check_still(session, volume)
+        still.check(session, volume)
     if guard.task is not None:
         passed = attachments.move(session, volume, states, guard.task)
     else:
@@ -123,28 +117,6 @@ def settle(session: Session, volume: Volume, *, status: str | None = None, fault
     attachments.move(session, volume, (volume.status,), rest)
     volume.previous_status, volume.fault = "", fault
     session.flush()
-
-
-def check_still(session: Session, volume: Volume) -> None:
-    """Raises Conflict while a snapshot of the volume is being made or deleted: whoever does that counts on nobody else
-    taking the volume somewhere else meanwhile."""
-    query = select(Snapshot.name, Snapshot.id, Snapshot.status, Snapshot.hidden).where(
-        col(Snapshot.volume_id) == volume.id, col(Snapshot.deleted_at) == 0, col(Snapshot.status).in_(_MOVING)
-    )
-    found = session.execute(query.limit(1)).first()
-    if found is not None:
-        what = "a snapshot for a copy" if found.hidden else f"snapshot {found.name or found.id}"
-        raise Conflict(f"{what} of volume {called(volume)} is {found.status}", hint="Wait for it.")
-
-
-def check_not_copied(session: Session, source_id: str, what: str) -> None:
-    """Raises Conflict while a volume is being made from this volume or snapshot."""
-    query = select(Volume.name, Volume.id).where(
-        col(Volume.source_id) == source_id, col(Volume.deleted_at) == 0, col(Volume.status).in_(BEING_MADE)
-    )
-    found = session.execute(query.limit(1)).first()
-    if found is not None:
-        raise Conflict(f"{what} is being copied to volume {found.name or found.id}", hint="Wait for it.")
 
 
 def called(thing: Any) -> str:

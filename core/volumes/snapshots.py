@@ -15,7 +15,7 @@ from core.operations import operations
 from core.operations.operations import Operation, State
 from core.sql import select
 from core.store import clock_of, now
-from core.volumes import access, guards, placement, properties, usage
+from core.volumes import access, guards, placement, properties, still, usage
 from core.volumes.tables import Snapshot, Volume, VolumeType
 
 
@@ -68,7 +68,7 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> Operation:
             f"snapshot {guards.called(snapshot)} is {snapshot.status}, it must be available or error",
             hint="Wait for what runs on it.",
         )
-    guards.check_not_copied(session, snapshot.id, f"snapshot {guards.called(snapshot)}")
+    still.check_not_copied(session, snapshot.id, f"snapshot {guards.called(snapshot)}")
     volume = session.get_one(Volume, snapshot.volume_id, populate_existing=True)
     if volume.status in _TAKEN:
         raise Conflict(f"volume {guards.called(volume)} is {volume.status}", hint="Wait for it.")

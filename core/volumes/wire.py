@@ -7,7 +7,7 @@ from sqlmodel import Session
 from core.errors import Failed
 from core.images.images import Image
 from core.volumes import backends
-from core.volumes.guards import BEING_MADE
+from core.volumes.still import BEING_MADE
 from core.volumes.tables import Backend, Snapshot, Volume
 from hostd.spec import BackendSpec, ImageRef, SnapshotSpec, SourceKind, VolumeSource, VolumeSpec, Want
 

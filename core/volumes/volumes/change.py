@@ -14,7 +14,7 @@ from core.identity.policy import allowed
 from core.operations import operations
 from core.operations.operations import Operation, State
 from core.store import now
-from core.volumes import access, attachments, guards, placement, properties, snapshots, usage
+from core.volumes import access, attachments, guards, placement, properties, snapshots, still, usage
 from core.volumes.tables import Snapshot, Volume, VolumeType
 from core.volumes.volumes.create import LARGEST_GB
 
@@ -44,9 +44,9 @@ def delete(session: Session, ctx: Context, id_or_name: str, *, cascade: bool = F
             f"volume {guards.called(volume)} has {len(shown)} snapshots",
             hint="Delete them first, or with it: --cascade.",
         )
-    guards.check_not_copied(session, volume.id, f"volume {guards.called(volume)}")
+    still.check_not_copied(session, volume.id, f"volume {guards.called(volume)}")
     for one in mine:
-        guards.check_not_copied(session, one.id, f"snapshot {guards.called(one)}")
+        still.check_not_copied(session, one.id, f"snapshot {guards.called(one)}")
     if force:
         _interrupt(session, volume, mine)
     lane = _lane(session, volume)

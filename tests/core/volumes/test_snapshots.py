@@ -9,7 +9,7 @@ import pytest
 from core.context import Context
 from core.errors import Conflict, Forbidden, Invalid, NotFound, QuotaExceeded
 from core.identity import quotas
-from core.volumes import guards, snapshots, transfers, types, volumes
+from core.volumes import snapshots, still, transfers, types, volumes
 from core.volumes.tables import Snapshot, Volume, VolumeTransfer
 from tests.core.volumes.stock import Stock
 from tests.core.world import World
@@ -34,6 +34,10 @@ def test_a_snapshots_life(world: World, stock: Stock, me: Context) -> None:
     for verb, asked in ((volumes.extend, {"size_gb": 9}), (volumes.delete, {})):
         with pytest.raises(Conflict):
             do(world, me, verb, volume.id, **asked)
+    world.image()
+    instance = world.settled(me)
+    with pytest.raises(Conflict, match="snapshot first of volume data is creating"):
+        stock.attach(volume, instance.id)
     with pytest.raises(Conflict, match="snapshot first is creating"):
         do(world, me, snapshots.delete, "first")
     with world.store.write() as session:
@@ -72,7 +76,7 @@ def test_hidden_ones_count_nowhere(world: World, stock: Stock, me: Context) -> N
         with pytest.raises(NotFound):
             snapshots.find(session, me, hidden.id)
         with pytest.raises(Conflict, match="a snapshot for a copy"):
-            guards.check_still(session, volume)
+            still.check(session, volume)
     with world.store.write() as session:
         session.get_one(Snapshot, hidden.id).status = "available"
     do(world, me, volumes.delete, volume.id)
