@@ -14,6 +14,7 @@ that load slowly are imported by `start`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -221,6 +222,10 @@ class Storage(Protocol):
     def source(self, disk: VolumeDisk) -> DiskSource:
         """What a guest opens now. Raises HostError(NOT_FOUND) for a volume that is not there, STORAGE for a backend
         that cannot be reached."""
+
+    def opening(self, *volumes: str) -> AbstractContextManager[None]:
+        """What `source` says of these volumes stays so meanwhile: to be held from asking until a guest has them open.
+        Raises HostError(BAD_STATE) for one that is being worked on for longer than a start can wait."""
 
 
 class LiveDisks(Protocol):

@@ -31,7 +31,7 @@ from hostd.spec import HostError
 from hostd.storage.volumes.driver import VolumeDriver
 from hostd.storage.volumes.snapshots import SnapshotDriver
 from hostd.storage.volumes.volumes import Volumes
-from hostd.streams.contents import HostDisks, NoDisks
+from hostd.streams.contents import HostDisks
 from hostd.streams.disks import Disks
 
 T = TypeVar("T")
@@ -109,15 +109,21 @@ def drivers(*, state: Path, run: Path, memory: bool) -> Drivers:
 
 def _real(state: Path, run: Path) -> Drivers:
     from hostd.compute.driver import GuestDriver
+    from hostd.compute.exports import ExportDriver
     from hostd.network.driver import NetworkingDriver
 
     volumes = Volumes(state=state, run=run)
+    guests = GuestDriver(state=state, run=run, storage=volumes)
+    volumes.live = guests.live_disks
+    exports = ExportDriver(state=state, guests=guests)
     return Drivers(
-        guests=GuestDriver(state=state, run=run),
+        guests=guests,
         networking=NetworkingDriver(state=state, run=run),
         volumes=volumes,
-        storage=(VolumeDriver(volumes), SnapshotDriver(volumes)),
-        disks=NoDisks(),
+        storage=(VolumeDriver(volumes), SnapshotDriver(volumes), exports),
+        disks=HostDisks(
+            backend=volumes.backend, export=exports.source, holder=guests.live_disks.holder, run=run / "disks"
+        ),
     )
 
 

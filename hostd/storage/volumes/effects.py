@@ -23,7 +23,7 @@ class Effects:
     """What changes files. All raise HostError: DISK_FULL, INTERNAL."""
 
     def __init__(self, at: Callable[[str], None] = lambda _: None) -> None:
-        """`at` is told before and after each change what it is; what it raises ends the work there."""
+        """`at` is told of each change as it is made; what it raises ends the work there."""
         self._at = at
 
     def put(self, path: Path, make: Callable[[Path], None], *, needed: int = _SMALL) -> None:
@@ -88,16 +88,14 @@ class Effects:
 
     def run(self, what: str, work: Callable[[], None]) -> None:
         """Something that changes what is in files."""
-        self._at(f"{what}:before")
         work()
-        self._at(f"{what}:after")
+        self._at(what)
 
     def _change(self, what: str, where: Path, work: Callable[[], None], *, needed: int = _SMALL) -> None:
-        self._at(f"{what}:before")
         try:
             work()
             if where.exists():
                 sync(where)
         except OSError as bad:
             raise from_os_error(bad, where=where, needed=needed) from bad
-        self._at(f"{what}:after")
+        self._at(what)

@@ -30,7 +30,7 @@ MANIFEST: Final = "volume.json"
 
 VERSION: Final = 1
 
-LAYER: Final = re.compile(r"disk\.(\d{1,9})\.(?:qcow2|raw)(?:\.part)?")
+LAYER: Final = re.compile(r"disk\.(\d{1,9})\.(?:qcow2|raw)")
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +55,7 @@ class Frozen:
 
 @attrs.frozen(kw_only=True)
 class Merge:
-    """Of the uppermost layer into the one below, under a guest that writes to `base` when it is done."""
+    """Two layers, one above the other, on their way to being one."""
 
     top: str
     base: str
@@ -76,6 +76,9 @@ class Manifest:
     """A snapshot being taken under a guest, which writes to `layer` already, or not yet: an empty layer that exists,
     over the uppermost one."""
     merging: Merge | None = None
+    """Of the uppermost layer into the one below, under a guest that writes to `base` when it is done."""
+    lowering: Merge | None = None
+    """What nobody has open: when it is done, `base` has taken the name of `top`."""
 
     @property
     def top(self) -> str:
@@ -96,20 +99,22 @@ class Manifest:
     def taken(self, snapshot: str, layer: str) -> Manifest:
         """With the uppermost layer as a snapshot's, and `layer` over it."""
         frozen = Frozen(uuid=snapshot, layer=self.top)
-        return attrs.evolve(
-            self, layers=(*self.layers, layer), snapshots=(*self.snapshots, frozen), taking=None, merging=None
-        )
+        layers = (*self.layers, layer)
+        return attrs.evolve(self.settled(), layers=layers, snapshots=(*self.snapshots, frozen))
 
     def without(self, gone: str, *, instead: str) -> Manifest:
         """After two layers became one: whatever was in `gone` is in `instead`."""
         return attrs.evolve(
-            self,
+            self.settled(),
             layers=tuple(layer for layer in self.layers if layer != gone),
             snapshots=tuple(
                 attrs.evolve(frozen, layer=instead) if frozen.layer == gone else frozen for frozen in self.snapshots
             ),
-            merging=None,
         )
+
+    def settled(self) -> Manifest:
+        """With nothing under way."""
+        return attrs.evolve(self, taking=None, merging=None, lowering=None)
 
 
 def read(directory: Path) -> Manifest | None:
@@ -129,7 +134,14 @@ def read(directory: Path) -> Manifest | None:
     named = {*found.layers, *(frozen.layer for frozen in found.snapshots)}
     if found.version != VERSION or not found.layers or not all(map(LAYER.fullmatch, named)):
         raise _damaged(directory, f"version {found.version}, layers {', '.join(found.layers)}")
+    if (lowering := found.lowering) is not None and not (directory / lowering.base).exists():
+        return found.without(lowering.base, instead=lowering.top)
     return found
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file that no manifest names is what a crash left."""
+    return LAYER.fullmatch(name.removesuffix(".part")) is not None or name == f"{MANIFEST}.part"
 
 
 def text(manifest: Manifest) -> str:

@@ -20,6 +20,9 @@ from hostd.storage.volumes.registry import Make, make
 PATIENCE: Final = 10.0
 """Seconds a backend gets to answer a look."""
 
+OPENING: Final = 30.0
+"""Seconds that a guest's start waits for work on one of its volumes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -77,13 +80,33 @@ class Volumes:
         return self.backend(disk.backend).source(disk.volume)
 
     @contextlib.contextmanager
-    def turn(self, *volumes: str) -> Iterator[None]:
-        """Have these volumes to oneself, among the threads of this daemon. A thread may ask again for what it has."""
+    def turn(self, volume: str) -> Iterator[None]:
+        """Have a volume to oneself, among the threads of this daemon. A thread may ask again for what it has."""
+        with self._all((volume,), patience=-1):
+            yield
+
+    @contextlib.contextmanager
+    def _all(self, volumes: Iterable[str], *, patience: float) -> Iterator[None]:
+        """The turns of these volumes; `patience` in seconds, -1 for ever."""
         with self._lock:
-            turns = [self._turns.setdefault(uuid, _Turn()) for uuid in sorted(set(volumes))]
+            turns = {uuid: self._turns.setdefault(uuid, _Turn()) for uuid in sorted(set(volumes))}
         with contextlib.ExitStack() as stack:
-            for turn in turns:
-                stack.enter_context(turn.lock)
+            for uuid, turn in turns.items():
+                if not turn.lock.acquire(timeout=patience):
+                    raise HostError(
+                        ErrorCode.BAD_STATE,
+                        f"volume {uuid} is being worked on",
+                        hint="a snapshot of it is being deleted, or it is being copied: try again when that is done",
+                    )
+                stack.callback(turn.lock.release)
+            yield
+
+    @contextlib.contextmanager
+    def opening(self, *volumes: str) -> Iterator[None]:
+        """What `source` says stays so while a guest begins to open these volumes: a layer that were put on top, or
+        merged, in the meantime would be written behind its back. Raises HostError(BAD_STATE) for one that is being
+        worked on for longer than a start can wait."""
+        with self._all(volumes, patience=OPENING):
             yield
 
     # ------------------------------------------------------------------------ for observers

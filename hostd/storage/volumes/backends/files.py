@@ -82,7 +82,7 @@ class _Files:
 
     def source(self, volume: str) -> DiskSource:
         directory, manifest = self._whole(volume)
-        if self._live.holder(volume) is None:
+        if manifest.merging is not None and self._live.holder(volume) is None:
             manifest = self._as_left(volume, directory, manifest)
         # A layer that is being put on top is empty or written to: the guest's in either case.
         return layers.chain(directory, _with_taking(manifest), self._uppermost(manifest))
@@ -210,7 +210,7 @@ class _Files:
         kept = manifest.layers[: manifest.layers.index(layer) + 1]
         top = layers.next_layer(manifest)
         self._overlay(directory, layer, top, size=layers.size(directory, manifest.top))
-        self._write(directory, attrs.evolve(manifest, layers=(*kept, top)))
+        self._write(directory, attrs.evolve(manifest.settled(), layers=(*kept, top)))
         self._do.remove(directory, [name for name in manifest.layers if name not in kept])
 
     # ------------------------------------------------------------------------ layers
@@ -235,8 +235,8 @@ class _Files:
             self._merge_uppermost(volume, directory, manifest, manifest.merging, lambda _: None)
         else:
             named = {*manifest.layers, *((manifest.image.file,) if manifest.image else ())}
-            strays = [name for name in os.listdir(directory) if layers.LAYER.fullmatch(name) and name not in named]
-            self._do.remove(directory, strays)
+            ours = [name for name in os.listdir(directory) if layers.is_ours(name)]
+            self._do.remove(directory, [name for name in ours if name not in named])
             return directory, manifest
         return self._settled(volume)
 
@@ -246,9 +246,7 @@ class _Files:
             above = manifest.above(layer)
             if self._live.holder(volume) is None:
                 self._idle(volume, directory, manifest)
-                self._merge_offline(directory, manifest, top=above, base=layer)
-                manifest = manifest.without(layer, instead=above)
-                self._write(directory, manifest)
+                manifest = self._merge_offline(directory, manifest, Merge(top=above, base=layer))
                 continue
             if (directory / layer).stat().st_nlink > 1:
                 continue  # a clone stands on it as well: it is merged when no guest has it open
@@ -287,16 +285,19 @@ class _Files:
             return manifest.without(merge.top, instead=merge.base)
         return attrs.evolve(manifest, merging=None)
 
-    def _merge_offline(self, directory: Path, manifest: Manifest, *, top: str, base: str) -> None:
-        """Bring what is in `top` down into `base`, which then takes its name. Both are read as before at any moment."""
-        if not (directory / base).exists():
-            return  # it has the other's name already
-        if (directory / base).stat().st_nlink > 1:
-            self._separate(directory, base)
-        disk = layers.chain(directory, manifest, top)
-        room = layers.size(directory, top)
+    def _merge_offline(self, directory: Path, manifest: Manifest, merge: Merge) -> Manifest:
+        """Bring what is in the upper layer down into the lower one, which then takes its name. What the volume holds is
+        the same at any moment."""
+        if (directory / merge.base).stat().st_nlink > 1:
+            self._separate(directory, merge.base)
+        self._write(directory, attrs.evolve(manifest, lowering=merge))
+        disk = layers.chain(directory, manifest, merge.top)
+        room = layers.size(directory, merge.top)
         self._do.run("commit", lambda: qemu_img.commit(disk, size=room, where=directory))
-        self._do.replace(directory / base, directory / top)
+        self._do.replace(directory / merge.base, directory / merge.top)
+        manifest = manifest.without(merge.base, instead=merge.top)
+        self._write(directory, manifest)
+        return manifest
 
     def _separate(self, directory: Path, layer: str) -> None:
         """Have a file of one's own where a clone has the same one."""
