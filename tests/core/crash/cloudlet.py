@@ -77,7 +77,7 @@ class Cloudlet:
             [sys.executable, "-m", "tests.core.crash.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._running: dict[str, Process] = {}
-        self._images = 0
+        self.images_made = 0
         self.host_id = ""
         self.used = False
 
@@ -86,7 +86,7 @@ class Cloudlet:
     def start(self) -> None:
         """Both, connected."""
         self.restart("hostd")
-        self._until(lambda: (self.host_run / "hostd.sock").exists(), "hostd does not listen")
+        self.until(lambda: (self.host_run / "hostd.sock").exists(), "hostd does not listen")
         self.host_id = asyncio.run(self._ask_host_id())
         with self.store.write() as session:
             hosts.enroll(
@@ -99,7 +99,7 @@ class Cloudlet:
             hosts.update_host(session, self.world.admin, self.host_id, physnets={"ext": "eth1"})
             auto.auto(session, self.world.admin, self.config, physical_network="ext", cidr="203.0.113.0/24")
         self.restart("serve")
-        self._until(self._host_is_ready, "the host does not come up")
+        self.until(self._host_is_ready, "the host does not come up")
 
     def restart(self, what: str) -> None:
         assert self._zygote.stdin is not None
@@ -155,8 +155,8 @@ class Cloudlet:
 
     def image(self) -> str:
         """A new active image, whose bytes no host has; its name."""
-        self._images += 1
-        name = f"image-{self._images}"
+        self.images_made += 1
+        name = f"image-{self.images_made}"
         (self.home / name).write_bytes(os.urandom(65536))
         stored = ImageStore(self.config.images_dir).put_file(self.home / name)
         with self.store.write() as session:
@@ -177,13 +177,13 @@ class Cloudlet:
             row = self.world.operation(operation.id)
             return None if row.state in ("ready", "running") else row
 
-        return self._until(over, f"operation {operation.kind} does not end")
+        return self.until(over, f"operation {operation.kind} does not end")
 
     def found(self, object_id: str) -> None:
         """Wait until there is a finding about an object."""
-        self._until(lambda: [row for row in self.world.rows(Finding) if row.object_id == object_id], "no finding")
+        self.until(lambda: [row for row in self.world.rows(Finding) if row.object_id == object_id], "no finding")
 
-    def _until(self, happened: Callable[[], T | None], otherwise: str) -> T:
+    def until(self, happened: Callable[[], T | None], otherwise: str) -> T:
         deadline = time.monotonic() + PATIENCE
         while not (answer := happened()):
             if time.monotonic() > deadline:
@@ -193,10 +193,10 @@ class Cloudlet:
 
     # ------------------------------------------------------------------ what must hold
 
-    def check(self) -> None:
-        """Invariants 4 to 8 and 11 over database and host, once the host has been looked at."""
-        self._until(self._host_is_ready, "the host does not come back")
-        self._until(self._networking_is_told, "the host is not told of its networking")
+    def check(self) -> Observation:
+        """Invariants 4 to 8 and 11 over database and host, once the host has been looked at; how it was seen."""
+        self.until(self._host_is_ready, "the host does not come back")
+        self.until(self._networking_is_told, "the host is not told of its networking")
         seen = asyncio.run(self._observe())
         with self.store.read() as session:
             check_claims(session)
@@ -222,6 +222,7 @@ class Cloudlet:
             assert not session.execute(sql_select(Operation).where(col(Operation.state).in_(OPEN))).all()
             assert not session.execute(sql_select(Finding).where(col(Finding.resolved_at).is_(None))).all()
             assert all(row.task_state is None for row in live)
+        return seen
 
     def _host_is_ready(self) -> bool:
         with self.store.read() as session:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.compute.instances import interfaces, verbs
+from core.compute.instances.block_devices import BlockDevice
 from core.compute.instances.nics import Nic
 from core.hosts import findings
 from core.network import networks, ports, subnets
@@ -20,8 +21,15 @@ from core.operations.kinds import KINDS
 from core.operations.operations import Operation
 from core.sql import select
 from hostd.crash import labels as host_labels
-from hostd.memory import MemoryGuests, MemoryNetworking
+from hostd.serve import drivers
+from tests.core.crash import storage
 from tests.core.crash.cloudlet import Cloudlet
+
+DISKS = (
+    BlockDevice(source_type="volume", uuid="data"),
+    BlockDevice(source_type="blank", destination_type="volume", size_gb=1, delete_on_termination=True),
+)
+"""Of a launch: a volume that is there, and one that is made with it."""
 
 START_FROM = {"instance.start": "stop", "instance.unpause": "pause", "instance.resume": "suspend"}
 """The verb that brings a new instance to where another verb begins."""
@@ -59,8 +67,12 @@ def cloudlet(holder: Callable[[], Cloudlet]) -> Cloudlet:
 
 
 def prepare(cloudlet: Cloudlet, kind: str) -> None:
-    """An instance in the state in which `kind` begins."""
+    """An instance, or what else there must be, in the state in which `kind` begins."""
+    if kind in storage.SCENARIOS:
+        storage.SCENARIOS[kind].prepare(cloudlet)
+        return
     if kind == "instance.create":
+        storage.a_volume(cloudlet)
         return
     assert cloudlet.ended(cloudlet.create()).state == "succeeded"
     if verb := START_FROM.get(kind):
@@ -98,8 +110,10 @@ def on_second(cloudlet: Cloudlet) -> list[str]:
 def ask(cloudlet: Cloudlet, kind: str) -> Operation:
     """Have an operation of `kind` accepted."""
     world = cloudlet.world
+    if kind in storage.SCENARIOS:
+        return storage.SCENARIOS[kind].ask(cloudlet)
     if kind == "instance.create":
-        return cloudlet.create()
+        return world.create(image=cloudlet.image(), block_devices=DISKS).operations[0]
     if kind == "instance.delete":
         return world.delete()
     if kind == "guest.reap":
@@ -123,10 +137,26 @@ def ask(cloudlet: Cloudlet, kind: str) -> Operation:
 
 
 def clean_up(cloudlet: Cloudlet) -> None:
-    """Ready for the next: no instance, and the cloud is still whole."""
+    """Ready for the next: no instance, no volume, and the cloud is still whole."""
     for instance in cloudlet.world.live():
         assert cloudlet.ended(cloudlet.world.delete(instance.id)).state == "succeeded"
-    cloudlet.check()
+    storage.clear(cloudlet)
+    check(cloudlet)
+
+
+def check(cloudlet: Cloudlet) -> None:
+    seen = cloudlet.check()
+    with cloudlet.store.read() as session:
+        storage.check(session, cloudlet, {domain.uuid: set(domain.volumes or ()) for domain in seen.domains})
+
+
+def is_as(cloudlet: Cloudlet, kind: str) -> None:
+    """What was asked for is so."""
+    if kind in storage.SCENARIOS:
+        assert storage.statuses(cloudlet) | storage.SCENARIOS[kind].ends == storage.statuses(cloudlet)
+        return
+    assert cloudlet.world.last_instance().status == ENDS[kind]
+    assert len(on_second(cloudlet)) == (kind == "instance.attach_interface")
 
 
 def survive(cloudlet: Cloudlet, kind: str, *, what: str, label: str) -> None:
@@ -138,9 +168,8 @@ def survive(cloudlet: Cloudlet, kind: str, *, what: str, label: str) -> None:
     cloudlet.restart(what)
     ended = cloudlet.ended(operation)
     assert (ended.state, ended.error) == ("succeeded", None)
-    assert cloudlet.world.last_instance().status == ENDS[kind]
-    assert len(on_second(cloudlet)) == (kind == "instance.attach_interface")
-    cloudlet.check()
+    is_as(cloudlet, kind)
+    check(cloudlet)
     clean_up(cloudlet)
     cloudlet.used = False
 
@@ -162,16 +191,24 @@ def test_the_engine_dies(cloudlet: Cloudlet, label: str) -> None:
 
 
 def _host_labels() -> list[str]:
-    nowhere: dict[str, dict[str, object]] = {}
-    return list(host_labels([MemoryGuests(nowhere, consoles=Path("/nonexistent")), MemoryNetworking(nowhere)]))
+    nowhere = Path("/nonexistent")
+    return list(host_labels(drivers(state=nowhere, run=nowhere, memory=True)))
 
 
 MEETS: dict[str, tuple[str, ...]] = {
     # Which of hostd's steps an operation comes by. Intents and outcomes are met by all that touch their kind.
     "instance.create": (
         "image:", "networking:", "networking.firewall", "networking.links", "networking.routers",
-        "instance:", "instance.disks", "instance.define", "instance.start",
+        "instance:", "instance.disks", "instance.define", "instance.start", "volume:", "volume.create",
     ),
+    "instance.attach_volume": ("instance.attach_disks",),
+    "instance.detach_volume": ("instance.detach_disks",),
+    "volume.limits": ("instance.limit_disks",),
+    "volume.delete": ("volume:", "volume.delete"),
+    "volume.extend": ("volume.extend",),
+    "volume.revert": ("volume.revert",),
+    "snapshot.create": ("snapshot:", "snapshot.snapshot"),
+    "snapshot.delete": ("snapshot:", "snapshot.delete"),
     "instance.delete": ("instance:", "instance.undefine", "instance.delete_disks", "networking:"),
     "instance.stop": ("instance:", "instance.stop"),
     "instance.pause": ("instance.pause",),
@@ -180,8 +217,8 @@ MEETS: dict[str, tuple[str, ...]] = {
     "instance.reboot_hard": ("act:", "act.reboot_hard"),
 }  # fmt: skip
 
-NOT_BY_OPERATIONS = ("act.power_off_found", "act.adopt", "networking.remove")
-"""What no operation asks for: acts so far unused, and what only the removal of a host does."""
+NOT_BY_OPERATIONS = ("act.power_off_found", "act.adopt", "networking.remove", "export")
+"""What no operation asks for: acts so far unused, what only the removal of a host does, and exports."""
 
 
 def meets(kind: str, label: str) -> bool:
@@ -221,12 +258,16 @@ def test_the_engine_dies_undoing(cloudlet: Cloudlet, kind: str, step: str) -> No
     cloudlet.died("serve")
     cloudlet.restart("serve")
     assert cloudlet.ended(operation).state == "cancelled"
-    instance = cloudlet.world.last_instance()
-    if kind == "instance.create":
+    if kind in storage.SCENARIOS:
+        undone = storage.SCENARIOS[kind].cancelled
+        assert undone is not None, "say in SCENARIOS what it is when it is cancelled"
+        assert storage.statuses(cloudlet) | undone == storage.statuses(cloudlet)
+    elif kind == "instance.create":
+        instance = cloudlet.world.last_instance()
         assert (instance.status, instance.host_id) == ("ERROR", None)
     else:
-        assert instance.status == "ACTIVE"
+        assert cloudlet.world.last_instance().status == "ACTIVE"
         assert on_second(cloudlet) == [], "what was plugged in is out again; what was given back stays so"
-    cloudlet.check()
+    check(cloudlet)
     clean_up(cloudlet)
     cloudlet.used = False
