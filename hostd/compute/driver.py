@@ -11,7 +11,8 @@ import functools
 import os
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -252,20 +253,27 @@ class GuestDriver:
     def _start(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         self._instances.prepare()
         if not (domain := self._look(spec.uuid)).active:
-            self._open_as_now(domain)
-            self.libvirt.create(spec.uuid)
+            with self._open_as_now(domain):
+                self.libvirt.create(spec.uuid)
 
-    def _open_as_now(self, domain: Domain) -> None:
-        """Have the next start open each volume as it is now: a snapshot may have put a new layer on it meanwhile, and
-        a guest that wrote to the old one would spoil both. Raises what `Storage.source` raises."""
+    @contextmanager
+    def _open_as_now(self, domain: Domain) -> Iterator[None]:
+        """A guest that starts meanwhile opens each volume as it is now: a snapshot may have put a new layer on it since
+        it was defined, and a guest that wrote to the old one would spoil both.
+
+        Raises what `Storage.source` and `Storage.opening` raise.
+        """
         xml = self.libvirt.xml(domain.uuid)
-        sources = {disk.volume: self.storage.source(disk) for disk in asked_volumes(xml)}
-        if not sources:
-            return
-        if (changed := disk_xml.resourced(xml, sources)) is not None:
-            self.libvirt.define(changed)
-        if domain.saved and (changed := disk_xml.resourced(self.libvirt.saved_xml(domain.uuid), sources)) is not None:
-            self.libvirt.define_saved(domain.uuid, changed)
+        asked = asked_volumes(xml)
+        with self.storage.opening(*(disk.volume for disk in asked)):
+            sources = {disk.volume: self.storage.source(disk) for disk in asked}
+            if (changed := disk_xml.resourced(xml, sources)) is not None:
+                self.libvirt.define(changed)
+            if sources and domain.saved:
+                saved = disk_xml.resourced(self.libvirt.saved_xml(domain.uuid), sources)
+                if saved is not None:
+                    self.libvirt.define_saved(domain.uuid, saved)
+            yield
 
     def _unpause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if self._look(spec.uuid).power is PowerState.PAUSED:
@@ -315,8 +323,8 @@ class GuestDriver:
     def _reboot_hard(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
         domain = self._startable(uuid)
         self._instances.prepare()
-        self._open_as_now(domain)
-        power.reboot_hard(self.libvirt, uuid)
+        with self._open_as_now(domain):
+            power.reboot_hard(self.libvirt, uuid)
         return {}
 
     def _startable(self, uuid: str) -> Domain:
@@ -386,6 +394,9 @@ class _NoStorage:
 
     def source(self, disk: VolumeDisk) -> DiskSource:
         raise HostError(ErrorCode.STORAGE, f"this host keeps no volumes: {disk.volume} cannot be opened")
+
+    def opening(self, *volumes: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def _seen(domain: Domain) -> DomainSeen:

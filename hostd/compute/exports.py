@@ -29,7 +29,7 @@ from hostd.compute.disk_xml import Plugged
 from hostd.compute.domain_xml import asked_volumes
 from hostd.compute.xml_text import add
 from hostd.drivers import DiskSource, Step, StepContext
-from hostd.spec import ErrorCode, ExportSpec, HostError, ObjectKind, PowerState, Want
+from hostd.spec import ErrorCode, ExportSpec, HostError, ObjectKind, PowerState, VolumeDisk, Want
 from hostd.storage import qcow2
 from hostd.storage.commands import disk_full
 from hostd.storage.instances import checked, publish, sync
@@ -150,19 +150,16 @@ class ExportDriver:
             _make_room(part, disk.source, size)
             quiesced = _Push(self._guests.libvirt, spec.instance).run(xml, disk, part, spec.quiesce, context)
             return quiesced, size
-        source = self._source(self._guests.libvirt.xml(spec.instance), spec)
-        size = _size(source)
-        _make_room(part, source, size)
-        target = DiskSource(type="file", format="qcow2", name=str(part))
-        tools.copy(source, target, size=size, progress=context.progress)
+        xml = self._guests.libvirt.xml(spec.instance)
+        asked = _asked(xml, spec)
+        with self._guests.storage.opening(*((asked.volume,) if asked else ())):
+            # Of a volume as its backend has it now, which the definition may not know.
+            source = self._guests.storage.source(asked) if asked else _disk(xml, spec).source
+            size = _size(source)
+            _make_room(part, source, size)
+            target = DiskSource(type="file", format="qcow2", name=str(part))
+            tools.copy(source, target, size=size, progress=context.progress)
         return False, size
-
-    def _source(self, xml: str, spec: ExportSpec) -> DiskSource:
-        """A disk of a guest that is off: of a volume as its backend has it now, which the definition may not know."""
-        for asked in asked_volumes(xml):
-            if asked.volume == spec.disk or (spec.disk == ROOT and asked.boot_index == 0):
-                return self._guests.storage.source(asked)
-        return _disk(xml, spec).source
 
     def _break_off(self, spec: ExportSpec) -> None:
         """End the copy that a hostd before this one left running, and let others' come to their end."""
@@ -239,12 +236,18 @@ class _Push:
             self.libvirt.thaw(self.uuid)
 
 
+def _asked(xml: str, spec: ExportSpec) -> VolumeDisk | None:
+    """The volume that is meant; None for a disk of the guest's own."""
+    for asked in asked_volumes(xml):
+        if asked.volume == spec.disk or (spec.disk == ROOT and asked.boot_index == 0):
+            return asked
+    return None
+
+
 def _disk(xml: str, spec: ExportSpec) -> Plugged:
-    if spec.disk != ROOT:
-        found = disk_xml.plugged(xml).get(spec.disk)
-    else:
-        first = next((asked.volume for asked in asked_volumes(xml) if asked.boot_index == 0), None)
-        found = disk_xml.by_serial(xml, first or f"root-{spec.instance[:8]}")
+    asked = _asked(xml, spec)
+    serial = f"root-{spec.instance[:8]}" if spec.disk == ROOT else spec.disk
+    found = disk_xml.by_serial(xml, asked.volume if asked else serial)
     if found is None:
         raise HostError(ErrorCode.NOT_FOUND, f"instance {spec.instance} has no disk {spec.disk}")
     return found
@@ -252,9 +255,10 @@ def _disk(xml: str, spec: ExportSpec) -> Plugged:
 
 def _size(source: DiskSource) -> int:
     """Bytes of a disk that nobody has open. Raises HostError(STORAGE)."""
+    top = attrs.evolve(source, backing=None)  # `info` opens nothing else
     try:
         told = tools.ask(
-            *("qemu-img", "info", "--output=json", blockdev.name(source)), timeout=60, unanswered="qemu-img info"
+            *("qemu-img", "info", "--output=json", blockdev.name(top)), timeout=60, unanswered="qemu-img info"
         )
     except tools.ToolFailed as bad:
         raise HostError(ErrorCode.STORAGE, str(bad), hint="its disk must be in reach, and open nowhere else") from bad

@@ -74,10 +74,11 @@ class Plugging:
                     f"a running guest takes no disk on {bus}: volume {asked.volume}",
                     hint="stop the instance, and attach again: it starts with it",
                 )
-            disk = volume(self.spec, asked, self.storage.source(asked), target=targets[asked.volume])
             if bus == SCSI and not domain_xml.has_scsi(self.libvirt.live_xml(self.spec.uuid)):
                 self.libvirt.attach(self.spec.uuid, domain_xml.SCSI_CONTROLLER)
-            self._plug_in(asked.volume, disk_xml.text(disk, self.cache))
+            with self.storage.opening(asked.volume):
+                disk = volume(self.spec, asked, self.storage.source(asked), target=targets[asked.volume])
+                self._plug_in(asked.volume, disk_xml.text(disk, self.cache))
 
     def _plug_in(self, uuid: str, device: str) -> None:
         try:

@@ -194,8 +194,8 @@ def test_layers_come_and_go_under_a_guest_that_writes(desk: Desk, files: Files) 
     # The same bytes again and again, for as long as it may.
     shell(
         desk,
-        "dd if=/dev/urandom of=/tmp/p bs=64k count=32; (while [ ! -e /tmp/stop ]; do dd if=/tmp/p of=$d bs=64k conv=notrunc,fsync; done) "
-        ">/dev/null 2>&1 & echo o''k",
+        "dd if=/dev/urandom of=/tmp/p bs=64k count=32; "
+        "(while [ ! -e /tmp/stop ]; do dd if=/tmp/p of=$d bs=64k conv=notrunc,fsync; done) >/dev/null 2>&1 & echo ok",
     )
     tops = []
     for _ in range(3):
