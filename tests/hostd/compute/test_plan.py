@@ -8,11 +8,25 @@ from typing import Any
 import attrs
 import pytest
 
+from hostd.compute.disk_xml import Plugged
 from hostd.compute.domain import Domain
-from hostd.compute.domain_xml import PREFIX, Machinery, Places, digest_of, render
-from hostd.compute.plan import STEPS, TOWARDS, GuestSeen, plan
-from hostd.drivers import Step
-from hostd.spec import Accel, HostError, InstanceSpec, Nic, PowerState, Want
+from hostd.compute.domain_xml import PREFIX, Machinery, Places, Volumes, digest_of, render
+from hostd.compute.guest_disks import targets
+from hostd.compute.plan import STEPS, TOWARDS, GuestSeen, VolumesSeen, machinery, plan
+from hostd.drivers import DiskSource, Step
+from hostd.spec import (
+    Accel,
+    BackendSpec,
+    DiskLimits,
+    ErrorCode,
+    Hardware,
+    HostError,
+    InstanceSpec,
+    Nic,
+    PowerState,
+    VolumeDisk,
+    Want,
+)
 from hostd.storage import config_drive
 from hostd.storage.instances import CONFIG, EPHEMERAL, ROOT, SEED
 from tests.hostd.specs import UUID, image, instance, metadata
@@ -29,7 +43,7 @@ MAKE = ("disks", "define")
 
 def there(spec: InstanceSpec, power: PowerState, **domain: Any) -> GuestSeen:
     """A guest that is all that `spec` asks for, in this power state."""
-    machinery = Machinery(accel=TCG, type="pc-q35-7.2", cache="none")
+    made_by = Machinery(accel=TCG, type="pc-q35-7.2", cache="none")
     facts = {
         "uuid": spec.uuid,
         "name": PREFIX + spec.uuid,
@@ -37,7 +51,7 @@ def there(spec: InstanceSpec, power: PowerState, **domain: Any) -> GuestSeen:
         "active": power in (ON, PAUSED),
         "persistent": True,
         "saved": power is SUSPENDED,
-        "metadata": {"uuid": UUID, "machine": "pc-q35-7.2", "digest": digest_of(render(spec, machinery, PLACES))},
+        "metadata": {"uuid": UUID, "machine": "pc-q35-7.2", "digest": digest_of(render(spec, made_by, PLACES))},
     }
     files = {ROOT} | ({CONFIG, SEED} if spec.config_drive else set())
     told = spec.metadata if spec.config_drive else None
@@ -132,6 +146,92 @@ def test_interfaces_of_a_running_guest_follow_its_spec() -> None:
         "stop",
     )
     assert plan(instance(want=Want.STOPPED), there(instance(want=Want.STOPPED), OFF, macs=None)) == ()
+
+
+RED, BLUE = "aaaaaaaa-1111-4222-8333-444444444444", "bbbbbbbb-1111-4222-8333-444444444444"
+BACKEND = BackendSpec(uuid="b0000000-1111-4222-8333-444444444444", driver="file")
+
+
+def volumes(*uuids: str, **fields: Any) -> tuple[VolumeDisk, ...]:
+    return tuple(VolumeDisk(volume=uuid, backend=BACKEND, **fields) for uuid in uuids)
+
+
+def opened(uuid: str, *, layer: int = 0) -> DiskSource:
+    return DiskSource(type="file", format="qcow2", name=f"/v/{uuid}.{layer}")
+
+
+def having(asked: tuple[VolumeDisk, ...], power: PowerState, **seen: Any) -> GuestSeen:
+    """A guest that was defined with these volumes, and has them when it is on."""
+    spec = instance(volumes=asked)
+    names = targets(spec, {})
+    plugged = {
+        disk.volume: Plugged(target=names[disk.volume], bus="virtio", source=opened(disk.volume), limits=disk.limits)
+        for disk in asked
+    }
+    on = power in (ON, PAUSED)
+    found = VolumesSeen(
+        defined=plugged,
+        asked={disk.volume: disk for disk in asked},
+        live=plugged if on else None,
+        sources={} if on else {uuid: disk.source for uuid, disk in plugged.items()},
+    )
+    known = Volumes(sources={uuid: disk.source for uuid, disk in plugged.items()}, targets=found.kept)
+    digest = digest_of(render(spec, Machinery(accel=TCG, type="pc-q35-7.2", cache="none"), PLACES, known))
+    domain = {"metadata": {"uuid": UUID, "machine": "pc-q35-7.2", "digest": digest}}
+    return attrs.evolve(there(instance(), power, **domain), volumes=attrs.evolve(found, **seen))
+
+
+def test_volumes_of_a_running_guest_follow_its_spec_and_its_definition_follows_them() -> None:
+    both, red = volumes(RED, BLUE), volumes(RED)
+    assert plan(instance(volumes=both), having(both, ON)) == ()
+    assert plan(instance(volumes=both), having(both, OFF)) == (Step("start"),)
+    assert plan(instance(volumes=both), having(red, ON)) == (
+        Step("attach_disks", {"targets": {BLUE: "vdc"}}),
+        Step("define"),
+    )
+    assert plan(instance(volumes=red), having(both, ON)) == (
+        Step("detach_disks", {"volumes": [BLUE]}),
+        Step("define"),
+    )
+    slow = volumes(RED, limits=DiskLimits(total_iops=5))
+    assert plan(instance(volumes=slow), having(red, ON)) == (Step("limit_disks", {"volumes": [RED]}), Step("define"))
+    # Half done before a crash: plugged in and not defined.
+    assert plan(instance(volumes=red), having((), ON, live=having(red, ON).volumes.live)) == (Step("define"),)
+    for want in (Want.STOPPED, Want.SUSPENDED):
+        assert "detach_disks" not in names(plan(instance(want=want, volumes=red), having(both, ON)))
+    assert names(plan(instance(want=Want.STOPPED, volumes=red), having(both, OFF))) == ("define",)
+
+
+def test_a_layer_that_came_while_the_guest_was_off_is_what_it_starts_with() -> None:
+    red = volumes(RED)
+    newer = having(red, OFF, sources={RED: opened(RED, layer=1)})
+    assert names(plan(instance(volumes=red), newer)) == ("define", "start")
+
+
+def test_nothing_starts_without_its_volumes_and_nothing_else_needs_them() -> None:
+    red = volumes(RED)
+    away = {RED: HostError(ErrorCode.STORAGE, "backend away")}
+    off = having(red, OFF, sources={}, problems=away)
+    for want in (Want.RUNNING, Want.PAUSED):
+        with pytest.raises(HostError, match="backend away"):
+            plan(instance(want=want, volumes=red), off)
+    assert plan(instance(want=Want.STOPPED, volumes=red), off) == ()
+    assert names(plan(instance(want=Want.PRESENT), off)) == ("define",)
+    assert names(plan(instance(want=Want.ABSENT), off)) == ("undefine", "erase")
+    saved = having(red, SUSPENDED)
+    assert names(plan(instance(volumes=red), saved)) == ("resume",)
+    with pytest.raises(HostError, match="suspended"):
+        plan(instance(want=Want.PRESENT), saved)
+    assert names(plan(instance(want=Want.STOPPED, hard=True), saved)) == ("cut", "define")
+
+
+def test_another_machine_is_another_type_and_nonsense_is_refused_before_anything() -> None:
+    pc = instance(hardware=Hardware(machine="pc"))
+    assert machinery(pc, there(instance(), ON), TCG).type == "pc-i440fx-7.2"
+    assert names(plan(pc, there(instance(), ON))) == ("define",)
+    with pytest.raises(HostError) as refused:
+        plan(instance(hardware=Hardware(video="qxl")), NOTHING)
+    assert refused.value.code is ErrorCode.PROTOCOL
 
 
 def test_the_machine_type_of_the_first_define_is_kept() -> None:
