@@ -21,7 +21,7 @@ from core.hosts.enroll.layout import Layout
 from core.hosts.hosts import Host
 from core.hosts.link import Link, LinkState, LinkStatus
 from core.hosts.transport import SshTarget, SshTransport, Transport, UnixTransport
-from core.images.stores import ImageStore
+from core.images.stores import Stores
 from core.runner import Runner
 from core.sql import select
 from hostd.spec import (
@@ -71,7 +71,7 @@ def failed(error: HostError, name: str) -> HostFailed:
 class HostHandle:
     """One host, as operations speak to it. core.operations.work.HostLink."""
 
-    def __init__(self, row: Host, *, link: Link, bulk: BulkLink, images: ImageStore) -> None:
+    def __init__(self, row: Host, *, link: Link, bulk: BulkLink, images: Stores) -> None:
         self.id = row.id
         self.name = row.name
         self.link = link
@@ -120,7 +120,8 @@ class HostHandle:
                 progress(size)
                 return
             try:
-                path = self._images.path(digest)
+                # From an object store it may have to be fetched first.
+                path = await asyncio.to_thread(self._images.path, digest)
                 await self._bulk.send_image(path, digest, progress=lambda sent, total: progress(sent))
             except HostError as error:
                 raise failed(error, self.name) from error
@@ -172,7 +173,7 @@ class HostPool:
     """The hosts of the store, each with its links. core.operations.work.Hosts."""
 
     def __init__(
-        self, runner: Runner, config: Config, listener: Listener, *, cloud: str, term: int, images: ImageStore
+        self, runner: Runner, config: Config, listener: Listener, *, cloud: str, term: int, images: Stores
     ) -> None:
         self._runner = runner
         self._config = config

@@ -28,7 +28,7 @@ from core.errors import Unavailable
 from core.events import Event
 from core.hosts.pool import HostPool
 from core.hosts.reconcile import Reconciler
-from core.images.stores import ImageStore
+from core.images.stores import Stores
 from core.operations import operations
 from core.operations.engine import Engine
 from core.operations.operations import OPEN, Operation
@@ -97,7 +97,7 @@ class _Service:
             reconciler,
             cloud=identity,
             term=lease.term,
-            images=ImageStore(self._config.images_dir),
+            images=Stores(self._config),
         )
         self._engine = Engine(
             self._runner, self._hosts, self._config, owner=self._owner, crash=CrashPoints(self._config.run_dir)
