@@ -59,6 +59,15 @@ class Config:
     """Whether images are fetched from private addresses."""
     image_import_seconds: int = 6 * 3600
     """The longest that one attempt to fetch an image may take; the next one continues."""
+    backups: Tables = dataclasses.field(default_factory=dict, hash=False)
+    """Repositories of backups (containers) by name, each a table as [backups.NAME]: see core/objects/. The first is
+    used when none is named; without any there is `default`, in `home`."""
+    drill_flavor: str = ""
+    """Of the server that a restore drill boots; empty: the smallest that its image's properties allow."""
+    drill_pattern: str = r"login: *$|[#$] *$|SKYDECK ready"
+    """What its console shows at the end of a line when it has booted: a regular expression."""
+    drill_timeout: int = 900
+    """Seconds it may take."""
     shutdown_timeout: int = 60
     """Seconds a guest gets to shut down before its power is cut."""
     drift_interval: int = 60
@@ -86,6 +95,11 @@ class Config:
     @property
     def images_dir(self) -> Path:
         return self.home / "images"
+
+    @property
+    def backups_dir(self) -> Path:
+        """Of the repository `default`."""
+        return self.home / "backups"
 
     @property
     def keys_dir(self) -> Path:

@@ -7,11 +7,14 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from hostd.drivers import DiskSource
 from hostd.spec import ErrorCode, HostError
 from hostd.storage.volumes.backend import Extent
 from hostd.streams.disks import Chunk, rounded
+
+_PIECE: Final = 1 << 20
 
 
 class PlainDisk:
@@ -41,17 +44,21 @@ class PlainDisk:
                     continue
                 length = min(size, last - at)
                 data = os.pread(self._descriptor, length, at)
-                yield Chunk(at, length, data if any(data) else None)
+                yield Chunk(at, length, None if data == bytes(length) else data)
                 at += length
 
     def _hole(self, at: int, end: int) -> int:
         """Bytes of the hole that begins at `at`, up to `end`."""
+        return min(end, self._next_data(at)) - at
+
+    def _next_data(self, at: int) -> int:
+        """Where the next bytes are that are no hole; the disk's end when there are none."""
         try:
-            return min(end, os.lseek(self._descriptor, at, os.SEEK_DATA)) - at
+            return os.lseek(self._descriptor, at, os.SEEK_DATA)
         except OSError as bad:
             if bad.errno != errno.ENXIO:
                 raise
-            return end - at  # nothing but a hole follows
+            return self.size
 
     def write(self, offset: int, data: memoryview) -> None:
         try:
@@ -60,8 +67,11 @@ class PlainDisk:
             raise HostError(ErrorCode.DISK_FULL, f"the volume cannot be written: {bad.strerror}") from bad
 
     def zero(self, offset: int, length: int) -> None:
-        for at in range(offset, offset + length, 1 << 20):
-            self.write(at, memoryview(bytes(min(1 << 20, offset + length - at))))
+        at, end = self._next_data(offset), offset + length
+        while at < end:
+            piece = min(_PIECE, end - at)
+            self.write(at, memoryview(bytes(piece)))
+            at = self._next_data(at + piece)
 
     def flush(self) -> None:
         os.fsync(self._descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from sqlmodel import Session
@@ -14,13 +14,28 @@ from core import cloud
 from core.compute.instances.table import Instance
 from core.crash import CrashPoints
 from core.errors import HostFailed, Unavailable
+from core.hosts.bulk import Extent
 from core.hosts.pool import failed
 from core.hosts.reconcile import Reconciler
 from core.operations.engine import Engine
 from core.operations.operations import OPEN, Operation
 from core.runner import Runner
 from hostd.fake import FakeConnection, FakeHost
-from hostd.spec import PROTOCOL, Hello, HelloReply, HostError, Observation, Observe, PowerState, Watch
+from hostd.spec import (
+    PROTOCOL,
+    Hello,
+    HelloReply,
+    HostError,
+    Observation,
+    Observe,
+    PowerState,
+    Read,
+    Reading,
+    Streamed,
+    Watch,
+    Write,
+)
+from hostd.streams import Reader
 from tests.core.world import World
 
 T = TypeVar("T")
@@ -110,10 +125,43 @@ class FakeLink:
         seen: Observation = await self.call("observe", Observe(stats=stats), deadline=1)
         return seen
 
+    @contextlib.asynccontextmanager
+    async def read(self, asked: Read) -> AsyncIterator[tuple[Reading, AsyncIterator[Extent]]]:
+        if not self.up:
+            raise Unavailable(f"host {self.name}: no route to it")
+        try:
+            with self.fake.disks.reading(asked) as disk:
+                yield Reading(size=disk.size, since=disk.since), _extents(disk, asked.chunk)
+        except HostError as error:
+            raise failed(error, self.name) from error
+
+    async def write(self, asked: Write, extents: AsyncIterable[Extent]) -> Streamed:
+        if not self.up:
+            raise Unavailable(f"host {self.name}: no route to it")
+        try:
+            with self.fake.disks.writing(asked) as disk:
+                count = 0
+                async for extent in extents:
+                    if extent.data is None:
+                        disk.zero(extent.offset, extent.length)
+                    else:
+                        disk.write(extent.offset, memoryview(extent.data))
+                        count += extent.length
+                disk.flush()
+                return Streamed(bytes=count)
+        except HostError as error:
+            raise failed(error, self.name) from error
+
     def power(self, uuid: str) -> PowerState | None:
         """What the guest is on the host; None when it is not there."""
         record = self.fake.guests.seen(uuid) or {}
         return PowerState(record["power"]) if record.get("power") else None
+
+
+async def _extents(disk: Reader, chunk: int) -> AsyncIterator[Extent]:
+    for told in disk.chunks(chunk):
+        await asyncio.sleep(0)
+        yield Extent(told.offset, told.length, told.data)
 
 
 class Rig:
