@@ -164,6 +164,7 @@ OPERATIONS = Listing(
         "state": col(Operation.state),
         "step": col(Operation.step),
         "progress": col(Operation.progress),
+        "copied": col(Operation.data)["copied"],
         "attempt": col(Operation.attempt),
         "error": col(Operation.error),
         "user_name": col(Operation.user_name),

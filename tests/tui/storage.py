@@ -81,12 +81,12 @@ def _type(number: int, name: str, description: str, specs: dict[str, str], **mor
 
 def _volumes(ctx: Context, hosts: list[Host], local: str, ceph: str, types: dict[str, str]) -> list[dict[str, Any]]:
     kept_full = {
-        "title": "backend local can promise 3 GiB more, 200 are needed",
+        "title": "backend local can promise 3 GiB more, 100 are needed",
         "hint": "Make room there, or retype the volume to another backend.",
     }
     made = [
         # name, GiB, status, type, shared, more
-        ("db-data", 200, "in-use", "ssd", True, {"proven_at": ago(3 * DAY), "description": "the shop's orders"}),
+        ("db-data", 100, "in-use", "ssd", True, {"proven_at": ago(3 * DAY), "description": "the shop's orders"}),
         (
             "web-root",
             20,
@@ -98,8 +98,8 @@ def _volumes(ctx: Context, hosts: list[Host], local: str, ceph: str, types: dict
         ("scratch", 100, "available", "plain", False, {}),
         ("golden", 20, "available", "ssd", True, {"bootable": True, "properties": {"tier": "base"}}),
         ("shared-disk", 50, "in-use", "cluster", True, {"multiattach": True}),
-        ("restored", 200, "restoring-backup", "plain", False, {"source_kind": "backup", "source_id": id_of(6, 1)}),
-        ("too-large", 400, "error_extending", "plain", False, {"fault": kept_full}),
+        ("restored", 100, "restoring-backup", "plain", False, {"source_kind": "backup", "source_id": id_of(6, 1)}),
+        ("too-large", 200, "error_extending", "plain", False, {"fault": kept_full}),
         ("old-logs", 10, "awaiting-transfer", "plain", False, {}),
         ("", 1, "available", "plain", False, {"read_only": True}),
     ]
@@ -135,8 +135,8 @@ def _attachments(running: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _snapshots(ctx: Context) -> list[Snapshot]:
-    made = [("db-before-upgrade", 1, 200, "available", True), ("golden-1", 4, 20, "available", None),
-            ("db-nightly", 1, 200, "creating", None)]  # fmt: skip
+    made = [("db-before-upgrade", 1, 100, "available", True), ("golden-1", 4, 20, "available", None),
+            ("db-nightly", 1, 100, "creating", None)]  # fmt: skip
     return [
         Snapshot(
             id=id_of(6, 16 + number), name=name, project_id=ctx.project_id, user_id=ctx.user_id,
@@ -150,7 +150,7 @@ def _snapshots(ctx: Context) -> list[Snapshot]:
 def _backups(ctx: Context) -> list[Backup]:
     made = [
         # name, volume, parent, status, stored, proven
-        ("db-sunday", 1, None, "available", 61 * GIB, ago(3 * DAY)),
+        ("db-sunday", 1, None, "available", 41 * GIB, ago(3 * DAY)),
         ("db-monday", 1, 1, "available", 700 << 20, None),
         ("web", 2, None, "error", 0, None),
     ]
@@ -159,7 +159,7 @@ def _backups(ctx: Context) -> list[Backup]:
         Backup(
             id=id_of(6, number), name=name, project_id=ctx.project_id, user_id=ctx.user_id, volume_id=id_of(4, volume),
             volume_name={1: "db-data", 2: "web-root"}[volume], parent_id=id_of(6, parent) if parent else None,
-            size_gb={1: 200, 2: 20}[volume], status=status, container="main", object_count=stored >> 20,
+            size_gb={1: 100, 2: 20}[volume], status=status, container="main", object_count=stored >> 20,
             stored_bytes=stored, fault=broken if status == "error" else None, verified_at=proven, proven_at=proven,
             data_at=ago(DAY * (5 - number)), created_at=ago(DAY * (5 - number)), updated_at=ago(DAY * (5 - number)),
         )
@@ -193,6 +193,7 @@ def _copying(ctx: Context, host: str) -> Operation:
         object_id=id_of(4, 6), object_name="restored", project_id=ctx.project_id, user_id=ctx.user_id,
         user_name=ctx.user_name, request_id="req-00000000-0000-4000-8000-0000000000ff", source="cli", state="running",
         lane=host, step="write", progress=35, created_at=ago(61), started_at=ago(60),
+        data={"copied": {"done": 35 * GIB, "total": 100 * GIB, "rate": 597 << 20, "remaining": 111}},
     )  # fmt: skip
 
 

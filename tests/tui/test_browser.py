@@ -139,7 +139,7 @@ async def test_an_unknown_column_is_said_and_the_rows_stay(seeded: Cloud) -> Non
 
 async def test_commands_take_what_is_contained_and_what_is_exact(seeded: Cloud) -> None:
     async with driven(seeded) as app:
-        for typed, title in (("work", "Networks("), ("i", "Instances("), ("vo", "Flavors("), ("img", "Images(")):
+        for typed, title in (("work", "Networks("), ("i", "Instances("), ("vor", "Flavors("), ("img", "Images(")):
             await app.press("colon")
             await app.type(typed)
             await app.press("enter")

@@ -49,11 +49,11 @@ def test_without_any_it_says_how_to_get_one(seeded: Cloud) -> None:
 async def test_an_interface_is_plugged_in_and_pulled_out(seeded: Cloud) -> None:
     async with driven(seeded, locator=Locator(kind="instance", filter="web-06")) as app:
         await app.press("A")
-        await app.until("Interfaces of: web-06")
+        await app.until("Interfaces and volumes of: web-06")
         await app.type("into back")
-        await app.until("1 of 3")
+        await app.until("1 of 7")
         await app.press("enter")
-        await app.until("changing interfaces of web-06")
+        await app.until("changing what is plugged into web-06")
         [instance] = of(seeded, "instance", name="web-06")
         assert {port["network"] for port in of(seeded, "port", device_id=instance["id"])} == {"app", "backup"}
     async with driven(seeded, locator=Locator(kind="instance", filter="web-00")) as app:
@@ -61,7 +61,7 @@ async def test_an_interface_is_plugged_in_and_pulled_out(seeded: Cloud) -> None:
         await app.until("pull out 172.16.0.9")
         await app.type("172.16.0.9")
         await app.press("enter")
-        await app.until("changing interfaces of web-00")
+        await app.until("changing what is plugged into web-00")
     [operation] = of(seeded, "operation", kind="instance.detach_interface")
     assert operation["object_name"] == "web-00"
 
@@ -84,7 +84,7 @@ async def test_a_launch_asks_for_networks_and_groups_when_there_are_several(seed
         assert "[ ] backup" in app.text
         assert "public" not in app.text, "nobody is plugged into a way out"
         assert "[x] default" in app.text
-        await app.press("tab", "tab", "tab", "right", "space", "tab", "right", "space")
+        await app.press("tab", "tab", "tab", "tab", "tab", "right", "space", "tab", "right", "space")
         await app.until("--network app --network backup --security-group default --security-group web")
         await app.press("ctrl+s")
         await app.until("creating lb-22")

@@ -50,7 +50,7 @@ class Shown:
 def test_it_draws_obeys_and_gives_the_terminal_back(seeded: tuple[seed.Config, object]) -> None:
     shown = Shown(seeded[0].home)
     shown.until("batch-04")
-    shown.until("T:1 running")
+    shown.until("T:2 running")
     shown.child.send("/web\r")
     shown.until(" 4/24")
     shown.child.send("d")

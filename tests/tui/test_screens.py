@@ -17,20 +17,26 @@ def _name(what: str, size: tuple[int, int]) -> str:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     "kind",
-    ["instance", "image", "flavor", "keypair", "network", "subnet", "port", "router", "floating_ip", "security_group",
-     "security_group_rule", "host", "project", "operation", "event", "finding"],
+    ["instance", "volume", "backup", "image", "flavor", "keypair", "network", "subnet", "port", "router", "floating_ip",
+     "security_group", "security_group_rule", "host", "project", "operation", "event", "finding"],
 )  # fmt: skip
 async def test_lists(seeded: Cloud, size: tuple[int, int], kind: str) -> None:
     async with driven(seeded, size, Locator(kind=kind)) as app:
         same_as_golden(app.text, _name(f"list-{kind}", size))
 
 
+@pytest.mark.parametrize("kind", ["snapshot", "volume_type", "backend", "image_member"])
+async def test_lists_of_storage(seeded: Cloud, kind: str) -> None:
+    async with driven(seeded, SMALL, Locator(kind=kind)) as app:
+        same_as_golden(app.text, _name(f"list-{kind}", SMALL))
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     ("kind", "filter", "tab"),
-    [("instance", "web-00", 0), ("instance", "lb-03", 0), ("instance", "web-00", 2), ("instance", "web-00", 4),
+    [("instance", "web-00", 0), ("instance", "lb-03", 0), ("instance", "web-00", 2), ("instance", "web-00", 5),
      ("operation", "lb-03", 0), ("host", "kvm03", 0), ("network", "app", 0), ("project", "demo", 0),
-     ("image", "debian", 0)],
+     ("image", "debian", 0), ("volume", "db-data", 0), ("host", "kvm01", 2)],
 )  # fmt: skip
 async def test_details(seeded: Cloud, size: tuple[int, int], kind: str, filter: str, tab: int) -> None:
     async with driven(seeded, size, Locator(kind=kind, filter=filter)) as app:
@@ -56,6 +62,39 @@ async def test_details_of_the_network(seeded: Cloud, kind: str, filter: str, tab
             await app.press(str(tab + 1))
         await app.until(lambda: app.lines[3].strip() not in ("", "…"))
         same_as_golden(app.text, _name(f"detail-{kind}-{filter}-{tab}", SMALL))
+
+
+@pytest.mark.parametrize(
+    ("kind", "filter", "tab"),
+    [("volume", "db-data", 1), ("snapshot", "golden", 0), ("backup", "sunday", 0), ("volume_type", "ssd", 0),
+     ("backend", "ceph", 0), ("instance", "web-00", 3), ("host", "kvm02", 2), ("image", "debian", 1)],
+)  # fmt: skip
+async def test_details_of_storage(seeded: Cloud, kind: str, filter: str, tab: int) -> None:
+    async with driven(seeded, SMALL, Locator(kind=kind, filter=filter)) as app:
+        await app.press("d")
+        if tab:
+            await app.press(str(tab + 1))
+        await app.until(lambda: app.lines[3].strip() not in ("", "…"))
+        same_as_golden(app.text, _name(f"detail-{kind}-{filter}-{tab}", SMALL))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "filter", "key", "shown"),
+    [
+        ("new-volume", "volume", "", "n", "same as"),
+        ("attach", "volume", "scratch", "A", "of 16"),
+        ("snapshot", "volume", "db-data", "I", "power cut"),
+        ("restore", "backup", "sunday", "b", "same as"),
+        ("disks", "instance", "web-00", "A", "of 9"),
+        ("cache", "host", "kvm01", "i", "prune"),
+        ("edit-image", "image", "debian", "e", "properties"),
+    ],
+)
+async def test_forms_of_storage(seeded: Cloud, name: str, kind: str, filter: str, key: str, shown: str) -> None:
+    async with driven(seeded, SMALL, Locator(kind=kind, filter=filter)) as app:
+        await app.press(key)
+        await app.until(shown)
+        same_as_golden(app.text, _name(name, SMALL))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +141,7 @@ async def test_in_front_of_the_list(seeded: Cloud, size: tuple[int, int], name: 
 
 
 @pytest.mark.parametrize(
-    "kind", ["instance", "image", "keypair", "network", "router", "floating_ip", "host", "operation"]
+    "kind", ["instance", "volume", "image", "keypair", "network", "router", "floating_ip", "host", "operation"]
 )
 async def test_empty_lists_name_the_next_act(empty: Cloud, kind: str) -> None:
     async with driven(empty, SMALL, Locator(kind=kind)) as app:

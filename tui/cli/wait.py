@@ -86,7 +86,7 @@ def _paced(operation: Operation) -> dict[str, Any]:
         "state": operation.state,
         "progress": operation.progress,
         "started_at": operation.started_at,
-        "bytes": operation.data.get("bytes"),
+        "copied": operation.data.get("copied"),
     }
 
 
@@ -108,17 +108,21 @@ def _display(now: Callable[[], int]) -> Iterator[Show]:
         with _bars(now) as show:
             yield show
     else:
-        yield _lines()
+        yield _lines(now)
 
 
-def _lines() -> Show:
+def _lines(now: Callable[[], int]) -> Show:
+    """A line a step, and every tenth of a copy."""
     told: dict[str, str] = {}
 
     def show(operation: Operation) -> None:
         at = f"{operation.state} {operation.step}".strip()
-        if told.get(operation.id) != at:
-            told[operation.id] = at
-            report.notice(f"{_label(operation)}: {at} ({operation.progress}%)")
+        copying = operation.data.get("copied") is not None
+        mark = f"{at} {operation.progress // 10 if copying else ''}"
+        if told.get(operation.id) != mark:
+            told[operation.id] = mark
+            rate = pace(_paced(operation), now()) if copying else ""
+            report.notice(f"{_label(operation)}: {at} ({operation.progress}%{', ' + rate if rate else ''})")
 
     return show
 

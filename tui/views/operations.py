@@ -75,7 +75,7 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
             ("who", f"{found.user_name} by {found.source}"),
             ("accepted", f"{duration(now - found.created_at)} ago"),
             ("took", _took(row, now)[0]),
-            ("pace", pace(row | {"bytes": found.data.get("bytes")}, now)),
+            ("pace", pace(row, now)),
             ("host", row["host"]),
             ("cancel", "asked for" if found.cancel else "no"),
         ],

@@ -12,8 +12,9 @@ from tui.view import Cell, Lines
 from tui.views.cells import compact
 from tui.views.policy import needs_role
 from tui.views.wires import listed, table
+from tui.widgets.lines import fit
 
-BAR = 20
+BAR = 12
 """Cells of a pool's bar."""
 
 TIGHT = 0.8
@@ -42,27 +43,27 @@ def pool_line(name: str, row: Row) -> list[Cell]:
     return [
         (f"  {name:<12} ", ""),
         (bar(share), tone(share)),
-        (f" {compact(used):>5} of {compact(row['total_bytes']):<5} used", ""),
+        (f" {compact(used):>5} of {compact(row['total_bytes'])} used", ""),
     ]
 
 
 def page(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     """All of it, of a row of the listing `host`."""
     found = stored(session, ctx, row)
-    lines: Lines = [[(f"{'POOL':<13} {'USED':<37}{'PROMISED':<22}VOLUMES", "head")]]
+    lines: Lines = [[(f"{'POOL':<11} {'USED':<26}{'PROMISED':<18}VOLS  DRIVER", "head")]]
     for pool in found.pools:
         if not pool.reachable:
-            lines.append([(f"{pool.backend:<13} ", ""), ("! ", "bad"), (pool.detail or "not reached", "bad")])
+            lines.append([(fit(pool.backend, 12), ""), ("! ", "bad"), (pool.detail or "not reached", "bad")])
             lines.append([(f"{'':<14}{pool.hint}", "dim")])
             continue
         used = pool.used / pool.total if pool.total else 0.0
         lines.append(
             [
-                (f"{pool.backend[:13]:<13} ", ""),
+                (fit(pool.backend, 12), ""),
                 (bar(used), tone(used)),
-                (f" {compact(pool.used):>5}/{compact(pool.total):<7}", ""),
-                (f"{compact(pool.promised):>5} {pool.over:.1f}x of {pool.most:g}x  ", tone(pool.over / pool.most)),
-                (f"  {pool.volumes:>5}  {pool.driver}{', shared' if pool.shared else ''}", ""),
+                (f" {compact(pool.used)}/{compact(pool.total)}".ljust(12), ""),
+                (f"{compact(pool.promised)} {pool.over:.1f}x of {pool.most:g}x".ljust(17), tone(pool.over / pool.most)),
+                (f"{pool.volumes:>5}  {pool.driver}{', shared' if pool.shared else ''}", ""),
             ]
         )
     if not found.pools:

@@ -110,7 +110,11 @@ def load_new(session: Any, ctx: Any, row: Row | None, *, source: str = EMPTY) ->
         },
         choices={"source": _sources(session, ctx), "type": kinds or [("", "the one there is")]},
         hidden=frozenset({"type"}) if len(kinds) < 2 else frozenset(),
-        facts={"quota": quota(session, ctx, "volumes", "gigabytes"), "least": least},
+        facts={
+            "quota": quota(session, ctx, "volumes", "gigabytes"),
+            "least": least,
+            "default": kinds[0][0] if kinds else "",
+        },
     )
 
 
@@ -124,9 +128,10 @@ def preview_new(loaded: Loaded, values: dict[str, str]) -> Lines:
     line = ["skydeck", "volume", "create", "--size", values["size"].strip()]
     kind, _, id = values["source"].partition(" ")
     line += [_FLAG[kind], id] if kind else []
-    line += ["--type", values["type"]] if "type" not in loaded.hidden and values["type"] else []
+    line += ["--type", values["type"]] if values["type"] != loaded.facts["default"] else []
     line += ["--availability-zone", values["zone"]] if values["zone"] else []
-    return [*lines, [("same as      ", "dim"), (shlex.join([*line, values["name"]]), "")]]
+    line += [values["name"]] if values["name"].strip() else []
+    return [*lines, [("same as      ", "dim"), (shlex.join(line), "")]]
 
 
 def _submit_new(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -265,11 +270,11 @@ EXTEND = Form(
 )
 
 
-def _in_use(row: Row) -> Lines:
+def _in_use(row: Row, *, unless: str = "") -> Lines:
     if row["status"] != "in-use":
         return []
     who = ", ".join(each["server"] for each in row["attachments"])
-    return [[("! ", "warn"), (f"{who or 'a guest'} has it: it is as after a power cut, unless frozen", "warn")]]
+    return [[("! ", "warn"), (f"{who or 'a guest'} writes it: it will be as after a power cut{unless}", "warn")]]
 
 
 def _load_snapshot(session: Any, ctx: Any, row: Row | None) -> Loaded:
@@ -285,7 +290,11 @@ def _load_snapshot(session: Any, ctx: Any, row: Row | None) -> Loaded:
         },
         choices={"quiesce": [("False", "no: as if its power had been cut"), ("True", "yes, by the guest's agent")]},
         hidden=frozenset() if busy else frozenset({"quiesce"}),
-        facts={"quota": quota(session, ctx, "snapshots", "gigabytes"), "size": row["size_gb"], "warn": _in_use(row)},
+        facts={
+            "quota": quota(session, ctx, "snapshots", "gigabytes"),
+            "size": row["size_gb"],
+            "warn": _in_use(row, unless=", unless frozen"),
+        },
     )
 
 

@@ -71,7 +71,8 @@ def note(row: Row, now: int) -> Cell:
         return f"blocked at {row['step']}", "bad"
     if row.get("operation"):
         left = pace(row | {"state": row["operation_state"]}, now)
-        return f"{row['step'] or row['operation'].partition('.')[2]}{', ' + left if left else ''}", "busy"
+        doing = row["step"] or row["operation"].partition(".")[2]
+        return f"{left}: {doing}" if left else doing, "busy"
     if row.get("fault"):
         return row["fault"].get("title", ""), "bad"
     return row.get("description", ""), "dim"
@@ -312,7 +313,7 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
             ("type", row["type"]),
             ("backend", row["backend"]),
             ("bootable", "yes" if row["bootable"] else "no"),
-            ("host", row["host"] or "any that reaches it"),
+            ("host", row["host"] or "shared by all"),
             ("read-only", "yes" if row["read_only"] else "no"),
             ("zone", row["availability_zone"]),
             ("made from", _source(row)),
@@ -388,7 +389,7 @@ VIEW = View(
         Column(title="HOST", key="host", width=8, cell=plain("host"), wide=True),
         Column(title="PROJECT", key="project", width=10, wide=True),
         Column(title="PROVEN", key="proven_at", width=6, cell=aged("proven_at"), wide=True, right=True),
-        Column(title="NOTE", width=7, grow=40, cell=note),
+        Column(title="NOTE", width=8, grow=40, cell=note),
         Column(title="AGE", key="created_at", width=4, cell=aged("created_at"), right=True),
     ),
     verbs=VERBS,

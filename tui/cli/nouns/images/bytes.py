@@ -51,8 +51,13 @@ ChecksumOption = Annotated[
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     disk_format: Annotated[
-        str, typer.Option("--disk-format", metavar="FORMAT", help="raw qcow2 vmdk vhd vhdx vdi iso aki ari")
-    ] = "raw",
+        str | None,
+        typer.Option(
+            "--disk-format",
+            metavar="FORMAT",
+            help="raw qcow2 vmdk vhd vhdx vdi iso aki ari; raw when it is not said, of the catalog what it is there.",
+        ),
+    ] = None,
     container_format: Annotated[
         str | None, typer.Option("--container-format", metavar="FORMAT", help="bare, or as the disk format.")
     ] = None,
@@ -79,6 +84,10 @@ def create(
     community: CommunityFlag = False,
     visibility: VisibilityOption = None,
     protected: ProtectedOption = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Lists leave it out.")] = False,
+    store: Annotated[
+        str, typer.Option("--store", metavar="STORE", help="Where its bytes are kept, of those configured.")
+    ] = "file",
     property: PropertyOption = None,
     wait_: WaitOption = False,
 ) -> Row | Outcome:
@@ -86,6 +95,8 @@ def create(
 
     An interrupted one goes on when the same command is given again.
     """
+    if disk_format is None and catalog is None:
+        disk_format = "raw"
     if container_format not in (None, "bare", disk_format):
         raise Invalid(f"container format {container_format!r} is not taken", hint="bare; aki and ari for those.")
     if sum(each is not None for each in (file, url, volume, catalog)) > 1:
@@ -93,32 +104,29 @@ def create(
     seen_by = chosen_visibility(visibility, public=public, private=private, shared=shared, community=community)
     seen_by = seen_by or Visibility.PRIVATE
     if volume is not None:
-        return _upload(volume, name, disk_format, seen_by, force=force, until_done=wait_)
+        return _upload(volume, name, disk_format or "raw", seen_by, force=force, until_done=wait_)
     record: dict[str, Any] = {
         "name": name,
-        "disk_format": disk_format,
+        "disk_format": disk_format or "",
         "visibility": seen_by,
+        "hidden": hidden,
+        "store": store,
         "min_disk_gb": min_disk,
         "min_ram_mb": min_ram,
         "protected": bool(protected),
         "properties": pairs(property),
     }
-    if catalog is not None:
-        from core.images import catalog as known
-
-        entry = known.find(catalog)
-        url, checksum = entry.url, checksum or entry.digest or entry.checksum_url or None
-        record |= {"disk_format": entry.disk_format, "properties": dict(entry.properties) | record["properties"]}
-        record |= {"min_disk_gb": max(min_disk, entry.min_disk_gb), "min_ram_mb": max(min_ram, entry.min_ram_mb)}
-    if file is None and url is None:
+    if file is None and url is None and catalog is None:
         if import_:
             raise Invalid("an import needs to know where from", hint="--url URL, or later: skydeck image import")
         return _record(record)
     from core.images import bring
+    from core.images import catalog as known
 
+    where = {"path": file, "url": url, "entry": known.find(catalog) if catalog is not None else None}
     with caller().write() as (session, ctx):
-        image = bring.start(session, ctx, path=file, url=url, **record)
-    return _bring(image.id, name, path=file, url=url, checksum=checksum)
+        image = bring.start(session, ctx, **where, **record)
+    return _bring(image.id, name, checksum=checksum, **where)
 
 
 def _record(values: dict[str, Any]) -> Row:
@@ -149,7 +157,7 @@ def _upload(volume: str, name: str, disk_format: str, visibility: str, *, force:
     )
 
 
-def _bring(id: str, name: str, *, path: Path | None, url: str | None, checksum: str | None) -> Row:
+def _bring(id: str, name: str, *, checksum: str | None, **where: Any) -> Row:
     """The bytes, with their progress shown."""
     from core.images import bring
 
@@ -157,7 +165,7 @@ def _bring(id: str, name: str, *, path: Path | None, url: str | None, checksum: 
     ctx = at.who()
     try:
         with transfer.shown(name) as progress:
-            bring.bring(at.store, at.config, ctx, id, path=path, url=url, expected_digest=checksum, progress=progress)
+            bring.bring(at.store, at.config, ctx, id, expected_digest=checksum, progress=progress, **where)
     except KeyboardInterrupt:
         report.notice(f"{name}: interrupted; the same command goes on with it")
         raise typer.Exit(wait.INTERRUPTED) from None
@@ -176,7 +184,7 @@ def import_(
     """Bring in the bytes of an image that is queued. It is waited for in any case."""
     with caller().read() as (session, ctx):
         row = IMAGE.find(session, ctx, image)
-    return _bring(row["id"], row["name"], path=None, url=uri, checksum=checksum)
+    return _bring(row["id"], row["name"], checksum=checksum, url=uri)
 
 
 def save(
