@@ -11,18 +11,23 @@ from typing import Any
 import attrs
 import pytest
 
+from hostd.drivers import SPECS, Spec
 from hostd.spec import (
     PROTOCOL,
     Ack,
     Act,
     Applied,
     Apply,
+    BackendSeen,
+    BackendSpec,
     Console,
     DiskFormat,
+    DiskLimits,
     Empty,
     ErrorCode,
     Event,
     EventKind,
+    ExportSpec,
     Hello,
     HostError,
     ImageRef,
@@ -36,11 +41,17 @@ from hostd.spec import (
     Prune,
     Receive,
     SegmentType,
+    SnapshotSpec,
+    SourceKind,
     SubnetSpec,
     Sync,
+    VolumeDisk,
+    VolumeSource,
+    VolumeSpec,
     Want,
     Watch,
     dump,
+    load,
 )
 from tests.contract.hosts import CLOUD, HOSTS, Host, Peer, greeted
 
@@ -76,8 +87,8 @@ async def peer(host: Host) -> Peer:
     return await greeted(host)
 
 
-def apply(spec: InstanceSpec | NetworkingSpec, generation: int = 1) -> Apply:
-    kind = ObjectKind.INSTANCE if isinstance(spec, InstanceSpec) else ObjectKind.NETWORKING
+def apply(spec: Spec, generation: int = 1) -> Apply:
+    (kind,) = (kind for kind, known in SPECS.items() if isinstance(spec, known))
     return Apply(kind=kind, uuid=spec.uuid, generation=generation, spec=dump(spec))
 
 
@@ -233,6 +244,92 @@ async def test_outcomes_outlive_the_daemon(host: Host, peer: Peer) -> None:
     peer = await greeted(host)
     assert await peer.call("apply", apply(GUEST)) == first
     assert await refused(peer.call("apply", apply(GUEST, 0))) is ErrorCode.OLD_GENERATION
+
+
+# ---------------------------------------------------------------------------- volumes
+
+BACKEND = BackendSpec(uuid="44444444-0000-4000-8000-000000000001", driver="file")
+VOLUME = VolumeSpec(uuid="55555555-0000-4000-8000-000000000001", want=Want.PRESENT, backend=BACKEND, size_gb=1)
+SNAPSHOT = SnapshotSpec(
+    uuid="66666666-0000-4000-8000-000000000001", want=Want.PRESENT, volume=VOLUME.uuid, backend=BACKEND
+)
+WITH_DISK = attrs.evolve(GUEST, volumes=(VolumeDisk(volume=VOLUME.uuid, backend=BACKEND),))
+
+
+async def looked_at(peer: Peer, *backends: BackendSpec) -> tuple[BackendSeen, ...]:
+    args = {"backends": [dump(backend) for backend in backends or (BACKEND,)]}
+    acted = await peer.call("act", Act(request="look", verb="storage_seen", uuid="", args=args))
+    return tuple(load(BackendSeen, seen) for seen in acted.detail["backends"])
+
+
+async def test_a_volume_is_made_grown_turned_back_and_deleted(peer: Peer) -> None:
+    made = await peer.call("apply", apply(VOLUME))
+    assert (made.steps, made.detail["size"]) == (("create",), 1 << 30)
+    assert await peer.call("apply", apply(VOLUME)) == made
+    taken = await peer.call("apply", apply(SNAPSHOT))
+    assert (taken.steps, taken.detail) == (("snapshot",), {"size": 1 << 30, "quiesced": None})
+    (seen,) = await looked_at(peer)
+    assert (seen.reachable, seen.free <= seen.total, "clone" in seen.capabilities) == (True, True, True)
+    (known,) = seen.volumes
+    assert (known.uuid, known.size, known.snapshots) == (VOLUME.uuid, 1 << 30, (SNAPSHOT.uuid,))
+    source = VolumeSource(kind=SourceKind.SNAPSHOT, volume=VOLUME.uuid, snapshot=SNAPSHOT.uuid)
+    clone = attrs.evolve(VOLUME, uuid="55555555-0000-4000-8000-000000000002", source=source)
+    await peer.call("apply", apply(clone))
+    assert await refused(peer.call("apply", apply(attrs.evolve(VOLUME, want=Want.ABSENT), 2))) is ErrorCode.BAD_STATE
+    back = await peer.call("apply", apply(attrs.evolve(VOLUME, size_gb=2, revert_to=SNAPSHOT.uuid), 3))
+    assert back.steps == ("revert", "extend")
+    await peer.call("apply", apply(attrs.evolve(SNAPSHOT, want=Want.ABSENT), 2))
+    await peer.call("apply", apply(attrs.evolve(VOLUME, want=Want.ABSENT), 4))
+    assert [left.uuid for (seen,) in [await looked_at(peer)] for left in seen.volumes] == [clone.uuid]
+    lost = apply(attrs.evolve(VOLUME, made=True), 5)
+    assert await refused(peer.call("apply", lost)) is ErrorCode.BAD_STATE
+
+
+async def test_a_guest_gets_volumes_and_keeps_them_from_being_deleted(peer: Peer) -> None:
+    await peer.call("apply", apply(GUEST))
+    assert await refused(peer.call("apply", apply(WITH_DISK, 2))) is ErrorCode.NOT_FOUND
+    await peer.call("apply", apply(VOLUME))
+    present = attrs.evolve(WITH_DISK, want=Want.PRESENT)
+    assert (await peer.call("apply", apply(present, 3))).steps == ("attach_disks",)
+    taken = await peer.call("apply", apply(attrs.evolve(SNAPSHOT, quiesce=True)))
+    assert taken.detail["quiesced"] is True
+    export = ExportSpec(
+        uuid="77777777-0000-4000-8000-000000000001", want=Want.PRESENT, instance=GUEST.uuid, disk=VOLUME.uuid
+    )
+    assert (await peer.call("apply", apply(export))).detail["size"] == 1 << 30
+    assert (await peer.call("apply", apply(attrs.evolve(export, want=Want.ABSENT), 2))).steps == ("delete",)
+    assert (await peer.call("apply", apply(attrs.evolve(VOLUME, size_gb=2), 2))).steps == ("extend",)
+    for generation, change in ((3, {"want": Want.ABSENT}), (4, {"revert_to": SNAPSHOT.uuid})):
+        assert (
+            await refused(peer.call("apply", apply(attrs.evolve(VOLUME, **change), generation))) is ErrorCode.BAD_STATE
+        )
+    limited = attrs.evolve(present.volumes[0], limits=DiskLimits(total_iops=100))
+    assert (await peer.call("apply", apply(attrs.evolve(present, volumes=(limited,)), 4))).steps == ("limit_disks",)
+    assert (await peer.call("apply", apply(attrs.evolve(present, volumes=()), 5))).steps == ("detach_disks",)
+    await peer.call("apply", apply(attrs.evolve(SNAPSHOT, want=Want.ABSENT), 2))
+    await peer.call("apply", apply(attrs.evolve(VOLUME, want=Want.ABSENT), 5))
+
+
+async def test_a_volume_from_an_image_waits_for_the_image(peer: Peer) -> None:
+    ref = ImageRef(digest=IMAGE_DIGEST, format=DiskFormat.RAW, size=len(IMAGE), virtual_size=len(IMAGE))
+    wanted = attrs.evolve(VOLUME, source=VolumeSource(kind=SourceKind.IMAGE, image=ref))
+    with pytest.raises(HostError) as caught:
+        await peer.call("apply", apply(wanted))
+    assert (caught.value.code, caught.value.error.step) == (ErrorCode.IMAGE_MISSING, "create")
+    await peer.send_image(Receive(digest=IMAGE_DIGEST, size=len(IMAGE)), IMAGE)
+    assert (await peer.call("apply", apply(wanted))).detail["size"] == 1 << 30
+
+
+async def test_a_backend_that_nobody_knows_hides_no_other(peer: Peer) -> None:
+    bad = {"backends": [{"uuid": "x", "colour": "red"}]}
+    work = peer.call("act", Act(request="r", verb="storage_seen", uuid="", args=bad))
+    assert await refused(work) is ErrorCode.PROTOCOL
+    old = await looked_at(peer, BACKEND, BACKEND)
+    assert [seen.reachable for seen in old] == [True, True]
+    # It changes nothing, and is looked at anew each time.
+    await peer.call("apply", apply(VOLUME))
+    (seen,) = await looked_at(peer)
+    assert len(seen.volumes) == 1
 
 
 # ---------------------------------------------------------------------------- act

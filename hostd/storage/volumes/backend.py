@@ -112,8 +112,12 @@ class OverImages(Protocol):
     releases it when the volume is gone.
     """
 
+    @property
+    def over(self) -> frozenset[str]:
+        """Formats of the images that its volumes can stand on, raw or qcow2; none when they have to be copied."""
+
     def create_over(self, volume: str, size: int, image: DiskSource, *, digest: str) -> None:
-        """A volume of `size` bytes over the cache's file, which is raw or qcow2 and never changes."""
+        """A volume of `size` bytes over the cache's file, which never changes."""
 
     def image(self, volume: str) -> str | None:
         """The digest of the image it stands on; None when it stands on none, or is not there."""

@@ -37,9 +37,6 @@ _FORMATS: Final[dict[DiskFormat, str]] = {
 }
 """QEMU's name of each image format that holds a disk."""
 
-_STOOD_ON: Final = frozenset({"raw", "qcow2"})
-"""Formats of images that a volume may stand on; others are copied."""
-
 
 def plan(spec: VolumeSpec, seen: VolumeSeen | None) -> tuple[Step, ...]:
     """The steps, in the order of STEPS. Raises HostError(PROTOCOL) for a spec that cannot be.
@@ -134,7 +131,7 @@ class VolumeDriver:
         # Held also while it is only copied: it shall not be pruned under the copy.
         context.cache.hold(spec.uuid, [image.digest])
         source = DiskSource(type="file", format=_FORMATS[image.format], name=str(context.cache.path_of(image.digest)))
-        if isinstance(backend, OverImages) and source.format in _STOOD_ON:
+        if isinstance(backend, OverImages) and source.format in backend.over:
             backend.create_over(spec.uuid, size, source, digest=image.digest)
             return
         backend.create_from(spec.uuid, size, source, progress=context.progress)

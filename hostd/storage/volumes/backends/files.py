@@ -368,10 +368,11 @@ class FileBackend(_Files):
     def _root(self) -> Path:
         return self._directory.reach()
 
+    @property
+    def over(self) -> frozenset[str]:
+        return frozenset(_FORMATS) if self._format == "qcow2" else frozenset()
+
     def create_over(self, volume: str, size: int, image: DiskSource, *, digest: str) -> None:
-        if self._format == "raw":
-            self.create_from(volume, size, image, progress=lambda _: None)
-            return
         if self.seen(volume) is not None:
             return
         directory = self._fresh(volume)
