@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from hostd.compute import disk_xml, plugging
 from hostd.compute.exports import ExportDriver
 from hostd.spec import DiskLimits, ErrorCode, ExportSpec, HostError, PowerState, Want
-from tests.e2e.desk import Desk, seated
+from tests.e2e.desk import PATIENCE, Desk, seated
 from tests.e2e.files_storage import Files, qemu_img
 from tests.hostd.specs import UUID
 from tests.lab.guest import GuestImage
@@ -261,6 +262,76 @@ def test_a_copy_of_a_running_guest_is_what_it_had_at_that_moment(desk: Desk, fil
     assert missing.value.code is ErrorCode.NOT_FOUND
     with pytest.raises(HostError, match="has no disk"):
         export(desk, exports, volume=BLUE)
+
+
+AGENT = """\
+exec 3<>$(echo /dev/vport*)
+while read -r line <&3; do
+    echo "$line" >>/tmp/asked
+    id=${line##*:}
+    case $line in
+    *guest-sync*) echo "{\\"return\\":${id%%\\}*}}" >&3 ;;
+    *) echo '{"return":1}' >&3 ;;
+    esac
+done
+"""
+"""As much of a guest agent as it takes to freeze file systems."""
+
+
+def test_file_systems_are_frozen_by_an_agent_that_answers(desk: Desk, files: Files) -> None:
+    red = files.make(RED)
+    desk.apply(volumes=(red,))
+    desk.until_ready()
+    shell(desk, f"echo {base64.b64encode(AGENT.encode()).decode()} | base64 -d >/tmp/agent")
+    shell(desk, "(sh /tmp/agent </dev/null >/dev/null 2>&1 &)")
+    assert desk.driver.libvirt.wait(lambda: "state='connected'" in desk.driver.libvirt.live_xml(UUID), timeout=PATIENCE)
+    top = files.layer(RED)
+    assert desk.driver.live_disks.overlay(RED, top, quiesce=True) is True
+    files.layered(RED, top)
+    exports = ExportDriver(state=desk.state, guests=desk.driver)
+    export(desk, exports, volume=RED, quiesce=True)
+    assert exports.result(exported(RED))[1]["quiesced"] is True
+    shell(desk, "[ $(grep -c freeze-freeze /tmp/asked) = 2 ] && [ $(grep -c freeze-thaw /tmp/asked) -ge 2 ]")
+
+
+def test_what_was_begun_before_a_crash_is_brought_to_its_end(desk: Desk, files: Files) -> None:
+    red = files.make(RED)
+    base = Path(files.sources[RED].name)
+    disks = desk.driver.live_disks
+    desk.apply(volumes=(red,))
+    desk.until_ready()
+    top = files.layer(RED)
+    disks.overlay(RED, top, quiesce=False)
+    files.layered(RED, top)
+    # The daemon ended between the beginning and the pivot, and so did libvirtd.
+    desk.host.run(["virsh", "blockcommit", UUID, live(desk)[RED].target, "--active", "--base", str(base)])
+    desk.host.run(["sh", "-c", "kill -9 $(cat /run/libvirtd.pid)"])
+    desk.until_told(lambda event: event.detail.get("what") == "libvirt_down")
+    with pytest.raises(HostError) as down:
+        disks.merge(RED, top=top, base=base)
+    assert down.value.code is ErrorCode.LIBVIRT_DOWN
+    before = len(desk.told)
+    desk.host.run(["libvirtd", "-d", "-p", "/run/libvirtd.pid"])
+    desk.until_told(lambda event: event.detail.get("what") == "libvirt_up", since=before)
+    disks.merge(RED, top=top, base=base)
+    files.sources[RED] = attrs.evolve(files.sources[RED], name=str(base), backing=None)
+    assert live(desk)[RED].source == defined(desk)[RED].source == files.sources[RED]
+
+    # A copy of a hostd that is no more; and a snapshot of a volume whose guest is suspended.
+    exports = ExportDriver(state=desk.state, guests=desk.driver)
+    part = desk.state / "exports" / RED / "disk.qcow2.part"
+    part.parent.mkdir(parents=True)
+    (files.directory / "backup.xml").write_text(
+        f"<domainbackup><disks><disk name='vda' backup='no'/><disk name='{live(desk)[RED].target}' type='file'>"
+        f"<driver type='qcow2'/><target file='{part}'/></disk></disks></domainbackup>"
+    )
+    desk.host.run(["virsh", "backup-begin", UUID, str(files.directory / "backup.xml")])
+    export(desk, exports, volume=RED)
+    assert desk.apply(want=Want.SUSPENDED, volumes=(red,)) == ["suspend"]
+    again = files.layer(RED)
+    files.layered(RED, again)
+    assert desk.apply(volumes=(red,)) == ["define", "resume"]
+    assert live(desk)[RED].source == files.sources[RED]
 
 
 ROOT_COPY = "ffffffff-1111-4222-8333-444444444444"
