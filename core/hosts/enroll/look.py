@@ -35,6 +35,7 @@ class Facts:
     """Seconds since the epoch, by the host."""
     python: str = ""
     libvirt_module: str = ""
+    nbd_module: str = ""
     libvirt: str = ""
     """The running libvirtd's version."""
     libvirtd: str = ""
@@ -44,7 +45,7 @@ class Facts:
     qemu: str = ""
     """Version."""
     tools: dict[str, str] = attrs.field(factory=dict)
-    """Each of needs.TOOLS to its path."""
+    """Each of needs.TOOLS, and of needs.STORAGE, to its path."""
     netns: str = ""
     bridge: str = ""
     veth: str = ""

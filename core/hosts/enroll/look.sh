@@ -20,6 +20,7 @@ say clock "$(date +%s)"
 if [ -x "$python" ]; then
     say python "$("$python" -I -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1)"
     say libvirt_module "$(try "$python" -I -c 'import libvirt')"
+    say nbd_module "$(try "$python" -I -c 'import nbd')"
     # What the running libvirtd says; an empty answer leaves open whether it could be started.
     say libvirt "$(timeout 15 "$python" -I -c '
 import libvirt
@@ -40,8 +41,13 @@ say libvirtd "$(have libvirtd || have virtqemud)"
 qemu=$(have "qemu-system-$(uname -m)")
 [ -z "$qemu" ] && [ -x /usr/libexec/qemu-kvm ] && qemu=/usr/libexec/qemu-kvm
 say qemu "$([ -n "$qemu" ] && "$qemu" --version 2>/dev/null | sed -n '1s/.*version \([0-9.]*\).*/\1/p')"
-for tool in qemu-img mkfs.ext4 mkfs.vfat mkfs.ntfs mkswap prlimit nsenter dnsmasq nft ip; do
+for tool in qemu-img qemu-nbd mkfs.ext4 mkfs.vfat mkfs.ntfs mkswap prlimit nsenter dnsmasq nft ip \
+    mount.nfs lvs thin_delta rbd; do
     say "$tool" "$(have "$tool")"
+done
+# QEMU's drivers of network disks are files of their own.
+for driver in iscsi rbd; do
+    say "block-$driver" "$(ls /usr/lib/*/qemu/block-$driver.so /usr/lib64/qemu*/block-$driver.so 2>/dev/null | head -n 1)"
 done
 
 # Each in a network namespace that is gone with the command.

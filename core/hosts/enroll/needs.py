@@ -19,6 +19,7 @@ CLOCK_SKEW: Final = 30
 
 TOOLS: Final = {
     "qemu-img": ("disks", "qemu-utils", "qemu-img"),
+    "qemu-nbd": ("disks", "qemu-utils", "qemu-img"),
     "mkfs.ext4": ("disks", "e2fsprogs", "e2fsprogs"),
     "mkfs.vfat": ("disks", "dosfstools", "dosfstools"),
     "mkswap": ("disks", "util-linux", "util-linux"),
@@ -29,6 +30,17 @@ TOOLS: Final = {
     "ip": ("networks", "iproute2", "iproute"),
 }
 """Each tool: the row it belongs to, apt's package, dnf's package."""
+
+STORAGE: Final = {
+    "nfs": {"mount.nfs": ("nfs-common", "nfs-utils")},
+    "lvm": {"lvs": ("lvm2", "lvm2"), "thin_delta": ("thin-provisioning-tools", "device-mapper-persistent-data")},
+    "iscsi": {"block-iscsi": ("qemu-block-extra", "qemu-block-iscsi")},
+    "rbd": {"rbd": ("ceph-common", "ceph-common"), "block-rbd": ("qemu-block-extra", "qemu-block-rbd")},
+}
+"""Storage drivers that need more than every host has: each tool, apt's package and dnf's.
+
+They are told of and not installed: which backends a host shall reach is said later, if ever. `block-` are QEMU's own.
+"""
 
 QEMU_PACKAGES: Final = {
     ("x86_64", "apt-get"): "qemu-system-x86",
@@ -55,6 +67,8 @@ def judge(facts: Facts, *, now: float, over_ssh: bool) -> list[Row]:
         _qemu(facts),
         _tools(facts, "disks"),
         _ntfs(facts),
+        _nbd(facts),
+        _storage(facts),
         _tools(facts, "networks"),
         *_kernel(facts),
         _kvm(facts),
@@ -132,6 +146,25 @@ def _ntfs(facts: Facts) -> Row:
         return Row("tools for Windows", without, Verdict.MISSING, ("ntfs-3g",))
     # Not in Red Hat's own repositories: a reason to warn, and none to refuse the host.
     return Row("tools for Windows", without, Verdict.WARN)
+
+
+def _nbd(facts: Facts) -> Row:
+    if facts.nbd_module == "yes":
+        return Row("tools for backups", "python3-libnbd")
+    without = "no python3-libnbd: volumes cannot be read for backups and images, nor restored, here"
+    return _installable(facts, "tools for backups", without, ("python3-libnbd",))
+
+
+def _storage(facts: Facts) -> Row:
+    able, unable = ["file"], []
+    for driver, tools in STORAGE.items():
+        names = [names[facts.packager == "dnf"] for tool, names in tools.items() if not facts.tools.get(tool)]
+        if names:
+            unable.append(f"{driver} ({', '.join(names)})")
+        else:
+            able.append(driver)
+    found = ", ".join(able)
+    return Row("storage drivers", f"{found}; installed when wanted: {', '.join(unable)}" if unable else found)
 
 
 def _kernel(facts: Facts) -> list[Row]:

@@ -15,7 +15,7 @@ from core.context import Context
 from core.errors import Conflict, Failed, HostFailed, Invalid, Refused, SkydeckError, Unavailable, Unknown
 from core.hosts.enroll import Layout, Report, Verdict, add, enrolling, install, keys, remove
 from core.hosts.enroll.look import SCRIPT, Facts, become_root, parse
-from core.hosts.enroll.needs import TOOLS, judge
+from core.hosts.enroll.needs import STORAGE, TOOLS, judge
 from core.hosts.enroll.prove import Proof
 from core.hosts.enroll.target import COMMAND_TIMEOUT, LocalTarget, Lost, Result
 from core.hosts.hosts import Claim, Host
@@ -39,6 +39,7 @@ GOOD = Facts(
     clock=str(int(NOW)),
     python="3.11.2",
     libvirt_module="yes",
+    nbd_module="yes",
     libvirt="9.0.0",
     libvirtd="/usr/sbin/libvirtd",
     qemu="7.2.22",
@@ -95,7 +96,9 @@ def test_each_lack_is_named_with_its_remedy(facts: Facts, check: str, verdict: V
     assert says in row.found
 
 
-BARE = attrs.evolve(GOOD, python="", libvirt_module="", libvirt="", libvirtd="", qemu="", tools={}, bridge="")
+BARE = attrs.evolve(
+    GOOD, python="", libvirt_module="", nbd_module="", libvirt="", libvirtd="", qemu="", tools={}, bridge=""
+)
 
 
 @pytest.mark.parametrize(
@@ -104,12 +107,12 @@ BARE = attrs.evolve(GOOD, python="", libvirt_module="", libvirt="", libvirtd="",
         (
             BARE,
             "python3 python3-libvirt libvirt-daemon-system qemu-system-x86 qemu-utils e2fsprogs dosfstools util-linux "
-            "ntfs-3g dnsmasq-base nftables iproute2",
+            "ntfs-3g python3-libnbd dnsmasq-base nftables iproute2",
         ),
         (
             attrs.evolve(BARE, packager="dnf", arch="aarch64"),
             "python3 python3-libvirt libvirt-daemon-kvm qemu-kvm qemu-img e2fsprogs dosfstools util-linux "
-            "util-linux-core dnsmasq nftables iproute",
+            "util-linux-core python3-libnbd dnsmasq nftables iproute",
         ),
         (attrs.evolve(GOOD, arch="aarch64", qemu=""), "qemu-system-arm"),
         (without(GOOD, "nft"), "nftables"),
@@ -129,12 +132,24 @@ def test_without_a_known_package_manager_a_lack_is_in_the_way() -> None:
     ]
 
 
+def test_storage_drivers_are_told_with_what_they_lack() -> None:
+    told = {row.check: row for row in judge(GOOD, now=NOW, over_ssh=True)}["storage drivers"]
+    assert (told.verdict, told.packages) == (Verdict.OK, ())
+    assert told.found == (
+        "file; installed when wanted: nfs (nfs-common), lvm (lvm2, thin-provisioning-tools), "
+        "iscsi (qemu-block-extra), rbd (ceph-common, qemu-block-extra)"
+    )
+    ceph = attrs.evolve(GOOD, tools={**GOOD.tools, "rbd": "/usr/bin/rbd", "block-rbd": "/usr/lib/block-rbd.so"})
+    told = {row.check: row for row in judge(ceph, now=NOW, over_ssh=True)}["storage drivers"]
+    assert told.found.startswith("file, rbd; ")
+
+
 def test_the_script_answers_every_field() -> None:
     done = LocalTarget().run(["sh", str(SCRIPT), "/nowhere/at/all", "/usr/bin/python3"])
     told = {line.partition("=")[0] for line in done.out.splitlines()}
     fields = {field.name for field in attrs.fields(Facts)} - {"tools"}
     assert fields <= told
-    assert set(TOOLS) <= told
+    assert {*TOOLS, *(tool for tools in STORAGE.values() for tool in tools)} <= told
     facts = parse(done.out)
     assert facts.arch
     assert int(facts.free_kib) > 0
