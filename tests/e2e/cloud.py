@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ from sqlmodel import col
 from core import cloud, config, door, serve
 from core.compute import flavors
 from core.compute.instances import create, reads, verbs
+from core.compute.instances import volumes as server_volumes
 from core.compute.instances.create import Created, CreateSpec
 from core.compute.instances.table import Instance
 from core.context import Context
@@ -36,8 +39,10 @@ from core.operations import operations
 from core.operations.operations import OPEN, Operation, State
 from core.sql import select
 from core.verify import Violation, verify
+from core.volumes import attachments, snapshots, volumes
+from core.volumes.tables import Snapshot, Volume, VolumeAttachment
 from hostd.compute.domain_xml import PREFIX
-from hostd.relay import RUN
+from hostd.relay import RUN, STATE
 from hostd.spec import DomainSeen, Observation, load
 from tests.lab.guest import DISK_MIB, GuestImage
 from tests.lab.hosts import Lab, LabHost
@@ -52,6 +57,9 @@ NANO = "nano"
 
 PATIENCE = 60.0
 """Seconds within which whatever was disturbed must have come right."""
+
+
+QUESTIONS = itertools.count(1000)
 
 
 class Cloud:
@@ -237,6 +245,67 @@ class Cloud:
     def delete(self, name: str) -> Operation:
         return self.ended(self.start_delete(name).id)
 
+    # ------------------------------------------------------------------ volumes
+
+    def start_volume(self, name: str, *, size_gb: int | None = 1, **more: Any) -> tuple[Volume, Operation]:
+        """Ask for a volume and go on."""
+        with self.store.write() as session:
+            return volumes.create(session, self.ctx, self.config, name=name, size_gb=size_gb, **more)
+
+    def add_volume(self, name: str, *, size_gb: int | None = 1, **more: Any) -> str:
+        """A volume that is available; the id."""
+        volume, operation = self.start_volume(name, size_gb=size_gb, **more)
+        self.succeeded(operation.id)
+        assert self.volume(volume.id).status == "available"
+        return volume.id
+
+    def start_attach(self, server: str, volume: str, **more: Any) -> Operation:
+        return self.ask(server_volumes.attach, self.config, server, volume=volume, **more)
+
+    def attach(self, server: str, volume: str, **more: Any) -> None:
+        self.succeeded(self.start_attach(server, volume, **more).id)
+
+    def start_detach(self, server: str, volume: str) -> Operation:
+        return self.ask(server_volumes.detach, server, volume=volume)
+
+    def detach(self, server: str, volume: str) -> None:
+        self.succeeded(self.start_detach(server, volume).id)
+
+    def volume(self, id: str) -> Volume:
+        """Also one that is deleted."""
+        with self.store.read() as session:
+            return session.get_one(Volume, id)
+
+    def volumes(self) -> list[str]:
+        """The ids of all that are not deleted."""
+        with self.store.read() as session:
+            return list(session.execute(select(Volume.id).where(col(Volume.deleted_at) == 0)).scalars())
+
+    def attachments(self, volume: str) -> list[VolumeAttachment]:
+        with self.store.read() as session:
+            return attachments.of_volume(session, volume)
+
+    def snapshot(self, volume: str, name: str, *, force: bool = False) -> str:
+        """A snapshot that is available; the id."""
+        made: tuple[Snapshot, Operation] = self.ask(snapshots.create, volume=volume, name=name, force=force)
+        self.succeeded(made[1].id)
+        return made[0].id
+
+    def host_of(self, volume: str) -> str:
+        """The name of the host that holds a local volume."""
+        held = self.volume(volume).host_id
+        return next(name for name in self.hosts if self.host(name).id == held)
+
+    def open_for_writing(self) -> dict[str, list[str]]:
+        """Every file that QEMU processes have open to write, with who has: what they say themselves, in /proc."""
+        found: dict[str, set[str]] = {}
+        for name, host in self.hosts.items():
+            for process in self.inside(name, "/proc").iterdir() if host.powered else ():
+                if process.name.isdigit() and b"qemu-system" in _read(process / "cmdline").partition(b"\0")[0]:
+                    for path in _written_by(process):
+                        found.setdefault(f"{name}:{path}", set()).add(process.name)
+        return {path: sorted(who) for path, who in found.items()}
+
     # ------------------------------------------------------------------ looking
 
     def row(self, query: Callable[..., T], *arguments: Any) -> T:
@@ -395,6 +464,14 @@ class Cloud:
 
         return asyncio.run(talk())
 
+    def sh(self, name: str, command: str) -> str:
+        """What a command prints in a guest that shows its prompt."""
+        # What the console said before is heard again: the number tells this question from the last.
+        asked = next(QUESTIONS)
+        line = f"echo begin-$(({asked}+0)); {command}; echo end-$(({asked}+0))\n"
+        heard = self.type(name, line, f"end-{asked}\r")
+        return heard.rpartition(f"begin-{asked}\r\n")[2].partition(f"end-{asked}\r")[0].replace("\r", "").strip()
+
     def observe(self) -> dict[str, Observation]:
         with self.store.write() as session:
             ticket = door.ticket(session, self.ctx, purpose="observe")
@@ -431,7 +508,28 @@ class Cloud:
             return list(session.execute(select(Instance.id).where(col(Instance.deleted_at) == 0)).scalars())
 
     def clear(self) -> None:
-        """No instance is left, nor one on its way out."""
-        deletes = [self.start_delete(uuid) for uuid in self.instances()]
-        for operation in deletes:
+        """No instance is left, no volume and no snapshot, nor one on its way out."""
+        for operation in [self.start_delete(uuid) for uuid in self.instances()]:
             self.succeeded(operation.id)
+        for operation in [self.ask(volumes.delete, uuid, cascade=True) for uuid in self.volumes()]:
+            self.succeeded(operation.id)
+
+
+def _read(path: Path) -> bytes:
+    """Of a process that may have ended."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def _written_by(process: Path) -> Iterator[str]:
+    """Paths that a process has open to write."""
+    for descriptor in (process / "fd").iterdir():
+        try:
+            target = os.readlink(descriptor)
+            flags = re.search(r"^flags:\s*(\d+)", (process / "fdinfo" / descriptor.name).read_text(), re.MULTILINE)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if target.startswith(f"{STATE}/") and flags and int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY:
+            yield target
