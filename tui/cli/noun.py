@@ -83,7 +83,7 @@ def up(header: str, source: str, **how: Any) -> Column:
     return Column(header=header, source=source, human=lambda value: "UP" if value else "DOWN", **how)
 
 
-def entries(header: str, source: str, **how: Any) -> Column:
+def entries(header: str, source: str | Callable[[Row], Any], **how: Any) -> Column:
     """A list of documents: a line each, as openstack's client writes them."""
     return Column(header=header, source=source, human=_lines, **how)
 

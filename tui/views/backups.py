@@ -60,12 +60,9 @@ def _drill(session: Any, ctx: Any, config: Any, id: str, value: str) -> object:
     return backups.drill(session, ctx, config, id)
 
 
-def _available(rule: str) -> Any:
-    def disabled(ctx: Any, row: Row) -> Reason | None:
-        refused = needs_role(rule)(ctx, row)
-        return refused or (None if row["status"] == "available" else (f"it is {row['status']}", "Wait for it."))
-
-    return disabled
+def _restorable(ctx: Any, row: Row) -> Reason | None:
+    refused = needs_role("backup:restore")(ctx, row)
+    return refused or (None if row["status"] == "available" else (f"it is {row['status']}", "Wait for it."))
 
 
 def _deletable(ctx: Any, row: Row) -> Reason | None:
@@ -243,14 +240,14 @@ VIEW = View(
             help="Restore it to a volume, new or there",
             needs=Needs.OBJECT,
             form=RESTORE,
-            disabled_reason=_available("backup:restore"),
+            disabled_reason=_restorable,
         ),
         Verb(
             name="verify",
             key="r",
             label="verify",
             help="Read it again, and compare every piece with its digest",
-            disabled_reason=_available("backup:list"),
+            disabled_reason=needs_role("backup:restore"),
             run=_run("verify"),
             done="reading again",
         ),
@@ -260,7 +257,7 @@ VIEW = View(
             label="drill",
             help="Prove it: restore it aside, boot it on an isolated network",
             confirm=Confirm.BAR,
-            disabled_reason=_available("backup:restore"),
+            disabled_reason=_restorable,
             run=_drill,
             configured=True,
             done="drilling",

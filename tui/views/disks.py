@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tui.text import duration
-from tui.verbs import Needs, Option, Reason, Row, Verb
+from tui.verbs import Needs, Option, Row, Verb
 from tui.view import Cell, Field, Form, Lines, Loaded
 from tui.views.cells import facts
-from tui.views.policy import needs_role
 from tui.views.wires import listed, table
 
 ON: Final = "volume"
@@ -152,29 +151,19 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
         return f"making image {made.name}; it keeps running"
 
 
-_IMAGEABLE = ("active", "paused", "stopped", "suspended")
-
-
-def _imageable(ctx: Any, row: Row) -> Reason | None:
-    refused = needs_role("image:create")(ctx, row)
-    if refused is None and row["vm_state"] not in _IMAGEABLE:
-        return f"{row['name']} is {row['status']}", "It must be ACTIVE, SHUTOFF, PAUSED or SUSPENDED."
-    if refused is None and row["task_state"]:
-        return f"{row['name']} is busy: {row['task_state']}", "Wait for the running operation."
-    return refused
-
-
-IMAGING = Verb(
-    name="image",
-    key="I",
-    label="image",
-    help="Make an image of its disk as it is now",
-    needs=Needs.OBJECT,
-    form=Form(
-        title="Make image",
-        fields=(Field(name="name", label="name"), Field(name="quiesce", label="frozen", choices=True)),
-        load=_load,
-        submit=_submit,
-    ),
-    disabled_reason=_imageable,
-)
+def imaging(disabled_reason: Any) -> Verb:
+    """The `I` of an instance."""
+    return Verb(
+        name="image",
+        key="I",
+        label="image",
+        help="Make an image of its disk as it is now",
+        needs=Needs.OBJECT,
+        form=Form(
+            title="Make image",
+            fields=(Field(name="name", label="name"), Field(name="quiesce", label="frozen", choices=True)),
+            load=_load,
+            submit=_submit,
+        ),
+        disabled_reason=disabled_reason,
+    )

@@ -216,7 +216,7 @@ VERBS = (
     ),
     interfaces.FLOATING,
     interfaces.attaching(guarded("attach_interface", "detach_interface", "attach_volume", "detach_volume")),
-    disks.IMAGING,
+    disks.imaging(guarded("create_image")),
     TRACE,
     EVENTS,
     YAML,

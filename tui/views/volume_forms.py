@@ -212,7 +212,7 @@ def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> s
     with store.write() as session:
         found = volumes.find(session, ctx, values["id"])
         wanted = {"bootable": values["bootable"] == "True", "read_only": values["read_only"] == "True"}
-        changed = {key: value for key, value in wanted.items() if value != getattr(found, key)}
+        changed: dict[str, Any] = {key: value for key, value in wanted.items() if value != getattr(found, key)}
         volumes.set(
             session, ctx, found.id, name=values["name"].strip(), description=values["description"].strip(), **changed
         )

@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import col
 
 from core.sql import select
-from core.volumes.tables import Backend, BackendHost, Snapshot, Volume
+from core.volumes.tables import Backend, BackendHost, Backup, Snapshot, Volume
 from tests.tui.cli.conftest import Cli
 from tui.cli.nouns.instances import block_devices
 
@@ -94,6 +94,26 @@ def test_snapshots_and_reverting(pool: Cli) -> None:
     assert (copy["snapshot_id"], copy["size"]) == (made["id"], 1)
     assert "revert to it accepted" in pool.run("volume", "revert", "first").stderr
     assert pool.json("volume", "show", "data", "-c", "status") == {"status": "reverting"}
+
+
+def test_backups(pool: Cli) -> None:
+    pool.ok("volume", "create", "--size", "1", "data")
+    set_status(pool, Volume, "data", "available")
+    made = pool.json("volume", "backup", "create", "--name", "sunday", "--description", "d", "data")
+    assert (made["name"], made["volume_name"], made["size"], made["is_incremental"]) == ("sunday", "data", 1, False)
+    set_status(pool, Backup, "sunday", "available", manifest="ab" * 32, data_at=1)
+    set_status(pool, Volume, "data", "available")
+    [row] = pool.json("volume", "backup", "list", "--volume", "data")
+    assert list(row) == ["ID", "Name", "Description", "Status", "Size", "Incremental", "Created At"]
+    pool.ok("volume", "backup", "set", "sunday", "--name", "whole")
+    assert "there is a volume data already" in pool.refused(5, "volume", "backup", "restore", "whole", "data")
+    back = pool.json("volume", "backup", "restore", "whole", "again")
+    assert (back["id"], back["volume_name"]) == (made["id"], "again")
+    assert pool.json("volume", "show", "again")["status"] in ("creating", "restoring-backup")
+    set_status(pool, Backup, "whole", "available")
+    said = pool.run("volume", "backup", "verify", "whole").stderr
+    assert said.startswith("backup whole: verify accepted, operation ")
+    pool.ok("volume", "backup", "delete", "whole")
 
 
 def test_types_their_limits_and_who_may_use_them(pool: Cli) -> None:

@@ -123,7 +123,7 @@ def create(
     from core.images import bring
     from core.images import catalog as known
 
-    where = {"path": file, "url": url, "entry": known.find(catalog) if catalog is not None else None}
+    where: dict[str, Any] = {"path": file, "url": url, "entry": known.find(catalog) if catalog is not None else None}
     with caller().write() as (session, ctx):
         image = bring.start(session, ctx, **where, **record)
     return _bring(image.id, name, checksum=checksum, **where)

@@ -118,7 +118,7 @@ def set_(
     """Change a volume: its name, size, type or properties. A size grows under a running guest too."""
     from core.volumes import volumes
 
-    plain = {"name": name, "description": description, "bootable": bootable, "read_only": read_only}
+    plain: dict[str, Any] = {"name": name, "description": description, "bootable": bootable, "read_only": read_only}
     plain = {key: value for key, value in plain.items() if value is not None}
     plain |= {"image_properties": pairs(image_property)} if image_property else {}
     values = pairs(property)
