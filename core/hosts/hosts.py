@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Any, Final
 
-from sqlalchemy import func, update
+from sqlalchemy import delete, func, update
 from sqlmodel import Session, col
 
 from core import events
@@ -18,6 +18,7 @@ from core.identity.policy import authorize
 from core.network import fabric
 from core.sql import select
 from core.store import now
+from core.volumes.tables import BackendHost, Volume
 
 __all__ = ("RESOURCES", "Claim", "Host", "claim", "enroll", "find", "release", "remove", "update_host")
 
@@ -188,18 +189,27 @@ def update_host(
 
 
 def remove(session: Session, ctx: Context, id_or_name: str) -> Host:
-    """Forget a host that holds no instance. Raises Conflict naming how many it holds."""
+    """Forget a host that holds no instance and no volume. Raises Conflict naming how many it holds."""
     authorize(ctx, "host:manage")
     host = find(session, ctx, id_or_name)
-    held = session.execute(select(func.count()).where(col(Claim.host_id) == host.id)).scalar_one()
-    if held:
-        raise Conflict(f"host {host.name} holds {held} instances", hint="Delete or move them first.")
+    check_empty(session, host)
+    session.execute(delete(BackendHost).where(col(BackendHost.host_id) == host.id))
     session.delete(host)
     session.flush()
     fabric.forget(session, host.id)
     session.info["enqueued"] = True
     events.record(session, ctx, "host.remove", kind="host", id=host.id, name=host.name)
     return host
+
+
+def check_empty(session: Session, host: Host) -> None:
+    """Raises Conflict naming how many instances or volumes a host holds."""
+    held = session.execute(select(func.count()).where(col(Claim.host_id) == host.id)).scalar_one()
+    if held:
+        raise Conflict(f"host {host.name} holds {held} instances", hint="Delete or move them first.")
+    kept = select(func.count()).select_from(Volume).where(col(Volume.host_id) == host.id, col(Volume.deleted_at) == 0)
+    if count := session.execute(kept).scalar_one():
+        raise Conflict(f"host {host.name} keeps {count} volumes", hint="Delete or retype them first.")
 
 
 def _vtep(session: Session, host: Host, text: str) -> str:

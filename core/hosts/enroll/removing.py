@@ -1,6 +1,6 @@
 """`skydeck host remove`: the reverse of enrolment, in three named steps.
 
-    check    it holds no instance; from here on it takes none
+    check    it holds no instance and no volume; from here on it takes none
     clear    its networks, hostd, the cloud's key; what it stored stays unless asked otherwise
     forget   the row
 
@@ -10,8 +10,6 @@ A host that cannot be reached may be forgotten all the same; the person is then 
 from __future__ import annotations
 
 from pathlib import Path
-
-from sqlmodel import col
 
 from core.cloud import Cloud
 from core.config import Config
@@ -25,7 +23,7 @@ from core.hosts.enroll.prove import dissolve
 from core.hosts.enroll.reach import Address, RemoteTarget, agree
 from core.hosts.enroll.report import Ask, Report, Row, Steps, Tell, Verdict
 from core.hosts.enroll.target import LocalTarget, Target
-from core.hosts.hosts import Claim, Host
+from core.hosts.hosts import Host
 from core.hosts.transport import SshTarget
 from core.identity.policy import authorize
 from core.sql import select
@@ -53,7 +51,7 @@ def remove(
 
     `keep_data=False` also removes all that hostd stored there: images, disks, its journal. `assume_yes` forgets a host
     that cannot be reached, without asking. `user` and `identity` are the login for the work, as in `add`.
-    Raises NotFound, Conflict for a host that holds instances, Refused, Failed (the host stays, disabled).
+    Raises NotFound, Conflict for a host that holds any, Refused, Failed (the host stays, disabled).
     """
     authorize(ctx, "host:manage")
     layout = layout or Layout()
@@ -81,9 +79,7 @@ def _reserve(store: Store, ctx: Context, id_or_name: str) -> tuple[Host, Cloud]:
     """The host, disabled so that nothing is placed on it any more."""
     with store.write() as session:
         host = hosts.find(session, ctx, id_or_name)
-        held = len(session.execute(select(Claim.id).where(col(Claim.host_id) == host.id)).all())
-        if held:
-            raise Conflict(f"host {host.name} holds {held} instances", hint="Delete or move them first.")
+        hosts.check_empty(session, host)
         if host.enabled:
             hosts.update_host(session, ctx, host.id, enabled=False, disabled_reason=REMOVING)
         return host, session.execute(select(Cloud)).scalar_one()

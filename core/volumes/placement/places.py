@@ -39,7 +39,9 @@ class _Seen:
         return "" if self.seen.reachable else (self.seen.detail or f"host {self.host.name} does not reach it")
 
 
-_HOSTS = select(Host.id, Host.name, Host.state, Host.availability_zone).order_by(col(Host.name))
+_HOSTS = select(Host.id, Host.name, Host.state, Host.availability_zone, Host.enabled, Host.disabled_reason).order_by(
+    col(Host.name)
+)
 
 _SEEN = select(
     BackendHost.backend_id,
@@ -102,6 +104,8 @@ def zone_of(session: Session, backend: Backend, host_id: str | None) -> str:
 def _place(backend: Backend, host: Any | None, seen: list[_Seen], promised_gb: int) -> Place:
     """Numbers are those of the host that looked last: a shared backend is one pool, whoever looks."""
     reaching = [one.seen for one in seen if one.seen is not None and not one.problem]
+    # What a disabled host holds alone takes nothing new either: it may be about to go.
+    disabled = [one for one in (backend, host) if one is not None and not one.enabled]
     able = [frozenset(row.capabilities) for row in reaching]
     newest: Any = max(reaching, key=lambda row: row.seen_at, default=None)
     return Place(
@@ -110,8 +114,8 @@ def _place(backend: Backend, host: Any | None, seen: list[_Seen], promised_gb: i
         driver=backend.driver,
         host_id=None if host is None else host.id,
         host="" if host is None else host.name,
-        enabled=backend.enabled,
-        disabled_reason=backend.disabled_reason,
+        enabled=not disabled,
+        disabled_reason=disabled[0].disabled_reason if disabled else "",
         zone=host.availability_zone if host is not None else backend.availability_zone,
         reached_by=frozenset(row.host_id for row in reaching),
         unreached=next((one.problem for one in seen if one.problem), "there is no host"),

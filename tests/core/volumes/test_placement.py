@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from core.errors import NoValidHost, Unavailable
+from core.errors import Conflict, NoValidHost, Unavailable
+from core.hosts import hosts
 from core.hosts.hosts import Host
 from core.volumes import placement
 from core.volumes.placement import Place, Request, filters, weighers
+from core.volumes.tables import BackendHost
 from tests.core.volumes.stock import Stock
 from tests.core.world import World
 
@@ -115,3 +117,20 @@ def test_who_acts(world: World, stock: Stock) -> None:
         with pytest.raises(Unavailable, match="no host reaches nas now"):
             placement.actor(session, shared)
         assert placement.actor(session, local) == two, "its work waits for it"
+
+
+def test_a_host_that_keeps_volumes_stays(world: World, stock: Stock) -> None:
+    host = world.host()
+    stock.seen("local", host)
+    volume = stock.made()
+    with pytest.raises(Conflict, match="host h1 keeps 1 volumes"), world.store.write() as session:
+        hosts.remove(session, world.admin, "h1")
+    with world.store.write() as session:
+        hosts.update_host(session, world.admin, "h1", enabled=False, disabled_reason="going")
+    with pytest.raises(NoValidHost) as refused:
+        stock.create()
+    assert refused.value.funnel["rejected"] == {"local@h1": {"filter": "enabled", "why": "disabled: going"}}
+    stock.put(volume.id, deleted_at=1)
+    with world.store.write() as session:
+        hosts.remove(session, world.admin, "h1")
+    assert world.rows(BackendHost) == []
