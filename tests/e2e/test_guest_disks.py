@@ -14,9 +14,10 @@ import pytest
 
 from hostd.compute import disk_xml, plugging
 from hostd.compute.exports import ExportDriver
-from hostd.spec import DiskLimits, ErrorCode, ExportSpec, HostError, PowerState, Want
+from hostd.drivers import DiskSource
+from hostd.spec import DiskLimits, ErrorCode, ExportSpec, HostError, PowerState, VolumeDisk, Want
 from tests.e2e.desk import PATIENCE, Desk, seated
-from tests.e2e.files_storage import Files, qemu_img
+from tests.e2e.files_storage import LOCAL, Files, qemu_img
 from tests.hostd.specs import UUID
 from tests.lab.guest import GuestImage
 from tests.lab.hosts import Lab, LabHost
@@ -332,6 +333,61 @@ def test_what_was_begun_before_a_crash_is_brought_to_its_end(desk: Desk, files: 
     files.layered(RED, again)
     assert desk.apply(volumes=(red,)) == ["define", "resume"]
     assert live(desk)[RED].source == files.sources[RED]
+
+
+SECRET = "dddddddd-1111-4222-8333-444444444444"
+IQN = "iqn.2026-11.dev.skydeck:volumes"
+
+
+@pytest.fixture
+def target(lab_hosts: tuple[LabHost, LabHost], files: Files) -> Iterator[DiskSource]:
+    """An iSCSI target on the host, with a user, whose password libvirt knows."""
+    host = lab_hosts[0]
+    path = files.directory / "lun.raw"
+    path.write_bytes(bytes(16 << 20))
+    host.run(["tgtd", "-C", "7", "--pid-file", "/run/tgtd.pid", "--iscsi", "portal=127.0.0.1:3260"])
+    try:
+        for line in (
+            f"--mode target --op new --tid 1 -T {IQN}",
+            f"--mode logicalunit --op new --tid 1 --lun 1 -b {path}",
+            "--mode account --op new --user sky --password not-so-secret",
+            "--mode account --op bind --tid 1 --user sky",
+            "--mode target --op bind --tid 1 -I ALL",
+        ):
+            host.run(["tgtadm", "-C", "7", "--lld", "iscsi", *line.split()])
+        usage = "<usage type='iscsi'><target>t</target></usage>"
+        secret = f"<secret ephemeral='yes' private='yes'><uuid>{SECRET}</uuid>{usage}</secret>"
+        host.run(["virsh", "secret-define", "/dev/stdin"], input=secret)
+        host.run(["virsh", "secret-set-value", SECRET, base64.b64encode(b"not-so-secret").decode()])
+        yield DiskSource(
+            type="iscsi",
+            format="raw",
+            name=f"{IQN}/1",
+            hosts=(("127.0.0.1", 3260),),
+            options={"user": "sky", "secret": SECRET},
+        )
+    finally:
+        host.run(["sh", "-c", "kill -9 $(cat /run/tgtd.pid)"])
+
+
+def test_a_volume_of_an_iscsi_target_comes_with_its_user_and_goes(desk: Desk, files: Files, target: DiskSource) -> None:
+    red = VolumeDisk(volume=RED, backend=LOCAL)
+    files.sources[RED] = target
+    desk.apply()
+    desk.until_ready()
+    assert desk.apply(want=Want.PRESENT, volumes=(red,)) == ["attach_disks", "define"]
+    until_there(desk, RED)
+    shell(desk, "echo over the network | dd of=$d conv=fsync 2>/dev/null")
+    assert live(desk)[RED].source == defined(desk)[RED].source == target
+    assert desk.apply(want=Want.PRESENT) == ["detach_disks", "define"]
+    until_gone(desk, RED)
+    assert (files.directory / "lun.raw").read_bytes().startswith(b"over the network")
+    # A target that is gone: the guest is as it was.
+    files.sources[RED] = attrs.evolve(target, hosts=(("127.0.0.1", 3261),))
+    with pytest.raises(HostError, match=RED):
+        desk.apply(want=Want.PRESENT, volumes=(red,))
+    assert live(desk) == defined(desk) == {}
+    shell(desk, "true")
 
 
 ROOT_COPY = "ffffffff-1111-4222-8333-444444444444"
