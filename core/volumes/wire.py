@@ -61,6 +61,13 @@ def image_of(session: Session, row: Volume) -> ImageRef | None:
     return image.ref
 
 
+def source_volume(session: Session, row: Volume) -> Volume | None:
+    """The volume whose snapshot, or whose copy, it is being made from."""
+    if row.source_kind == SourceKind.SNAPSHOT:
+        return session.get_one(Volume, session.get_one(Snapshot, row.source_id).volume_id)
+    return session.get_one(Volume, row.source_id) if row.source_kind == SourceKind.VOLUME else None
+
+
 def _source(session: Session, row: Volume, through: str | None) -> VolumeSource | None:
     if row.source_kind == SourceKind.IMAGE:
         return VolumeSource(kind=SourceKind.IMAGE, image=image_of(session, row))

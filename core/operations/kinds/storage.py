@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from sqlmodel import Session
 
+from core.operations import operations
 from core.operations.work import Work
 from core.store import now
-from core.volumes import guards, placement, wire
+from core.volumes import attachments, guards, placement, wire
 from core.volumes.tables import Snapshot, Volume
 from hostd import spec as wire_types
 from hostd.spec import Applied, Apply, ObjectKind, SnapshotSpec, VolumeSpec, Want, dump
@@ -61,6 +62,28 @@ async def converge_snapshot(
 
     plain, generation = await work.write(allot)
     return await _apply(work, host_id, ObjectKind.SNAPSHOT, snapshot_id, generation, plain, deadline)
+
+
+async def acting(work: Work, volume_id: str, *, told: str, besides: str | None = None) -> str:
+    """The operation's host; or, when that does not reach the volume any more, was told nothing under the note `told`,
+    and any other would do, one of those: the operation's host from then on. `besides` is another backend to be reached.
+
+    Raises Unavailable when there is none.
+    """
+
+    def choose(session: Session) -> str:
+        volume = session.get_one(Volume, volume_id, populate_existing=True)
+        bound = volume.host_id is not None or attachments.of_volume(session, volume_id)
+        if told in work.data or bound:
+            return work.operation.lane
+        wanted = {volume.backend_id} | ({besides} if besides else set())
+        if all(work.operation.lane in placement.reach(session, one) for one in wanted):
+            return work.operation.lane
+        work.operation.lane = placement.choose_actor(session, wanted)
+        operations.write(session, work.operation, lane=work.operation.lane)
+        return work.operation.lane
+
+    return await work.write(choose)
 
 
 async def make_snapshot(work: Work, snapshot_id: str, *, quiesce: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""volume.create, delete, extend, revert, retype: a volume made, changed and deleted by the host that acts for it.
+"""volume.create, delete, extend, revert: a volume made, changed and deleted by the host that acts for it.
 
 What a failure leaves is as cinder has it: a volume that could not be made is in error, one that could not be grown in
 error_extending, one that could not be deleted in error_deleting; one that a guest has is in-use as before. `fault` says
@@ -10,16 +10,18 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import update
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from core import cloud
-from core.errors import HostFailed
+from core.errors import HostFailed, Refused
+from core.operations import operations
 from core.operations.kinds import parts, storage
 from core.operations.work import Kind, Step, Work
 from core.store import now
-from core.volumes import attachments, guards, qos, snapshots, wire
-from core.volumes.tables import Backup, Snapshot, Volume
+from core.volumes import attachments, guards, placement, qos, snapshots, wire
+from core.volumes.still import BEING_MADE
+from core.volumes.tables import Snapshot, Volume, VolumeType
+from core.volumes.volumes.create import DEFAULT_ZONE
 from hostd.spec import ErrorCode, VolumeSpec, Want
 
 _log = logging.getLogger(__name__)
@@ -119,6 +121,11 @@ def _stays(session: Session, snapshot_id: str, fault: dict[str, Any]) -> None:
 
 
 async def _images(work: Work) -> None:
+    volume_id = work.operation.object_id
+    source = await work.read(lambda session: wire.source_volume(session, session.get_one(Volume, volume_id)))
+    if source is None or source.host_id is None:
+        besides = None if source is None else source.backend_id
+        await storage.acting(work, volume_id, told=f"make {volume_id}", besides=besides)
     await _carry_image(work, work.operation.object_id)
 
 
@@ -141,6 +148,39 @@ def _not_created(session: Session, work: Work, error: dict[str, Any]) -> None:
     storage.rest(session, work.operation.object_id, status=guards.ERROR, fault=_fault(work, error))
 
 
+def _elsewhere(session: Session, work: Work, error: dict[str, Any]) -> bool:
+    """Another place, at most `schedule_attempts` in all, as cinder's scheduler does. A copy stays with what it is made
+    from: it is undone, and that goes on."""
+    volume = _row(session, work)
+    here = placement.key(volume.backend_id, volume.host_id)
+    tried = [*work.data.get("tried", []), here]
+    useless = error.get("code") == ErrorCode.DIGEST_MISMATCH or "through" in work.data
+    if useless or volume.status not in BEING_MADE or len(tried) >= work.config.schedule_attempts:
+        return False
+    type = session.get(VolumeType, volume.type_id) if volume.type_id else None
+    source = wire.source_volume(session, volume)
+    request = placement.Request(
+        size_gb=volume.size_gb,
+        extra_specs={} if type is None else type.extra_specs,
+        zone=work.data.get("zone"),
+        host=None if source is None else source.host_id,
+        near=None if source is None else frozenset(placement.reach(session, source.backend_id)),
+        avoid=frozenset(tried),
+    )
+    try:
+        backend, holder, funnel = placement.place(session, work.config, request)
+        lane = holder or placement.choose_actor(session, {backend.id} | ({source.backend_id} if source else set()))
+    except Refused as none:
+        work.note(funnel=getattr(none, "funnel", work.data.get("funnel")))
+        return False
+    volume.backend_id, volume.host_id = backend.id, holder
+    volume.availability_zone = work.data.get("zone") or placement.zone_of(session, backend, holder) or DEFAULT_ZONE
+    session.flush()
+    work.operation.data = {"zone": work.data.get("zone"), "funnel": funnel.to_json(), "tried": tried}
+    operations.write(session, work.operation, lane=lane)
+    return True
+
+
 CREATE = Kind(
     steps=(
         Step(name="freeze", run=_freeze, undo=_thaw),
@@ -151,6 +191,7 @@ CREATE = Kind(
     complete=_done,
     failed=_not_created,
     cancelled=lambda session, work: _not_created(session, work, _CANCELLED | {"hint": "Delete the volume."}),
+    elsewhere=_elsewhere,
     show=_downloading,
 )
 
@@ -163,9 +204,9 @@ async def _drop_snapshots(work: Work) -> None:
 
 
 async def _delete(work: Work) -> None:
-    await storage.converge_volume(
-        work, work.operation.lane, work.operation.object_id, note="delete", spec=_absent, deadline=storage.SLOW
-    )
+    volume_id = work.operation.object_id
+    host_id = await storage.acting(work, volume_id, told="delete")
+    await storage.converge_volume(work, host_id, volume_id, note="delete", spec=_absent, deadline=storage.SLOW)
 
 
 def _deleted(session: Session, work: Work) -> None:
@@ -198,7 +239,9 @@ DELETE = Kind(
 
 
 async def _extend(work: Work) -> None:
-    await storage.converge_volume(work, work.operation.lane, work.operation.object_id, note="extend")
+    volume_id = work.operation.object_id
+    host_id = await storage.acting(work, volume_id, told="extend")
+    await storage.converge_volume(work, host_id, volume_id, note="extend")
 
 
 def _extended(session: Session, work: Work) -> None:
@@ -232,11 +275,12 @@ EXTEND = Kind(
 
 
 async def _revert(work: Work) -> None:
-    snapshot_id = str(work.data["snapshot"])
+    snapshot_id, volume_id = str(work.data["snapshot"]), work.operation.object_id
+    host_id = await storage.acting(work, volume_id, told="revert")
     await storage.converge_volume(
         work,
-        work.operation.lane,
-        work.operation.object_id,
+        host_id,
+        volume_id,
         note="revert",
         spec=lambda session, row: wire.volume(session, row, revert_to=snapshot_id),
     )
@@ -260,112 +304,3 @@ def _not_reverted(session: Session, work: Work, error: dict[str, Any]) -> None:
 
 
 REVERT = Kind(steps=(Step(name="revert", run=_revert),), complete=_reverted, failed=_not_reverted, cancelled=_reverted)
-
-# ---------------------------------------------------------------------------- retype
-
-
-async def _drop_hidden(work: Work) -> None:
-    """A backup's own snapshot does not come along: the next incremental backup begins anew."""
-    if "move" not in work.data:
-        return
-    for snapshot in await work.read(lambda session: snapshots.of_volume(session, work.operation.object_id)):
-        await storage.drop_snapshot(work, snapshot.id)
-        await work.write(lambda session, gone=snapshot.id: _no_base(session, gone))  # type: ignore[misc]
-
-
-def _no_base(session: Session, snapshot_id: str) -> None:
-    session.execute(update(Backup).where(col(Backup.base_snapshot_id) == snapshot_id).values(base_snapshot_id=None))
-
-
-async def _copy(work: Work) -> None:
-    await _tell_copy(work, note="copy")
-
-
-async def _uncopy(work: Work) -> None:
-    if work.data.get("clearing"):
-        return  # what it was copied from may be gone: the copy is the volume
-    await _tell_copy(work, note="uncopy", want=Want.ABSENT)
-
-
-async def _tell_copy(work: Work, *, note: str, want: Want = Want.PRESENT) -> None:
-    if (move := work.data.get("move")) is None:
-        return
-    await storage.converge_volume(
-        work,
-        work.operation.lane,
-        work.operation.object_id,
-        note=note,
-        spec=lambda session, row: wire.copied(
-            session, row, backend_id=move["backend"], of=move["from_backend"], want=want
-        ),
-        deadline=storage.COPY,
-    )
-
-
-async def _switch(work: Work) -> None:
-    """From here on it is the copy."""
-    move = work.data.get("move")
-
-    def change(session: Session) -> None:
-        if move is not None:
-            volume = _row(session, work)
-            volume.backend_id, volume.host_id = move["backend"], move["host"]
-            session.flush()
-
-    await work.write(change)
-
-
-async def _clear(work: Work) -> None:
-    """The old one away: there is no way back once this has begun. Where it fails the old one is an orphan there, which
-    is shown; the host's last word of the volume is what it is now."""
-    if (move := work.data.get("move")) is None:
-        return
-    host_id, volume_id = work.operation.lane, work.operation.object_id
-    work.note(clearing=True)
-    await work.write(lambda session: None)
-    try:
-        await storage.converge_volume(
-            work,
-            host_id,
-            volume_id,
-            note="clear",
-            spec=lambda session, row: wire.copied(
-                session, row, backend_id=move["from_backend"], of=move["from_backend"], want=Want.ABSENT
-            ),
-        )
-        await storage.converge_volume(work, host_id, volume_id, note="settle")
-    except HostFailed as bad:
-        if bad.transient:
-            raise
-        _log.warning("volume %s stays on the backend it was moved from: %s", volume_id, bad.title)
-        work.note(left_behind=bad.title)
-
-
-def _retyped(session: Session, work: Work) -> None:
-    storage.rest(session, work.operation.object_id)
-    qos.tell_guests(session, cloud.system_context(session), [work.operation.object_id])
-
-
-def _not_retyped(session: Session, work: Work, error: dict[str, Any]) -> None:
-    if work.data.get("clearing"):
-        _retyped(session, work)
-        return
-    volume = _row(session, work)
-    before, move = work.data["before"], work.data.get("move")
-    volume.type_id, volume.multiattach = before["type"], before["multiattach"]
-    if move is not None:
-        volume.backend_id, volume.host_id = move["from_backend"], move["from_host"]
-    storage.rest(session, volume.id, fault=_fault(work, error) if error else None)
-
-
-RETYPE = Kind(
-    steps=(
-        Step(name="hidden_snapshots", run=_drop_hidden),
-        Step(name="copy", run=_copy, undo=_uncopy, weight=5),
-        Step(name="switch", run=_switch),
-        Step(name="clear", run=_clear),
-    ),
-    complete=_retyped,
-    failed=_not_retyped,
-    cancelled=lambda session, work: _not_retyped(session, work, {}),
-)

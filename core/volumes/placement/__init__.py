@@ -4,7 +4,7 @@
 """
 
 from core.volumes.placement.acting import actor, choose_actor, reach
-from core.volumes.placement.model import Place, Request
+from core.volumes.placement.model import Place, Request, key
 from core.volumes.placement.places import look, place, zone_of
 
-__all__ = ("Place", "Request", "actor", "choose_actor", "look", "place", "reach", "zone_of")
+__all__ = ("Place", "Request", "actor", "choose_actor", "key", "look", "place", "reach", "zone_of")

@@ -22,7 +22,8 @@ def enabled(_: Request, place: Place) -> str | None:
 
 
 def another(request: Request, place: Place) -> str | None:
-    return "it is there already" if place.backend_id in request.avoid else None
+    """Not where it is, or where making it has failed."""
+    return "it is there already, or was tried there" if request.avoid & {place.backend_id, place.key} else None
 
 
 def backend_name(request: Request, place: Place) -> str | None:

@@ -8,6 +8,11 @@ from typing import NamedTuple
 GIB = 1 << 30
 
 
+def key(backend_id: str, host_id: str | None) -> str:
+    """What a place is known by."""
+    return f"{backend_id}@{host_id}" if host_id else backend_id
+
+
 class Place(NamedTuple):
     """A backend; of a local one, on one host."""
 
@@ -39,6 +44,10 @@ class Place(NamedTuple):
         return f"{self.backend}@{self.host}" if self.host_id else self.backend
 
     @property
+    def key(self) -> str:
+        return key(self.backend_id, self.host_id)
+
+    @property
     def thin(self) -> bool:
         return "thin" in self.capabilities
 
@@ -68,4 +77,4 @@ class Request:
     near: frozenset[str] | None = None
     """Ids of the hosts of which one must reach it: those that reach its source. None: any."""
     avoid: frozenset[str] = frozenset()
-    """Backend ids that will not do."""
+    """Backends that will not do, by id, and single places, by `key`."""

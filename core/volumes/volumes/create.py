@@ -89,7 +89,7 @@ def create(
         session, ctx, config, made_from, host_id=None, name=name, size_gb=size_gb, type=type, zone=availability_zone,
         description=description, given=properties, bootable=bootable, read_only=read_only,
     )  # fmt: skip
-    data: dict[str, Any] = {"funnel": funnel}
+    data: dict[str, Any] = {"funnel": funnel, "zone": availability_zone}
     if made_from.kind == "volume":
         assert made_from.volume is not None
         data["through"] = snapshots.hidden(session, ctx, made_from.volume).id

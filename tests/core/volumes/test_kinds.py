@@ -12,6 +12,7 @@ import pytest
 from core.compute.instances import volumes as guests
 from core.volumes import qos, snapshots, types, volumes
 from core.volumes.tables import Backend, BackendHost, Snapshot, Volume
+from hostd.memory.volumes import MemoryBackend
 from hostd.spec import BackendSpec, ErrorCode, HostError
 from tests.core.operations.rig import FakeLink, Rig, running
 from tests.core.volumes.stock import Stock
@@ -197,3 +198,53 @@ async def test_a_retype_to_another_backend(world: World, stock: Stock, tmp_path:
             assert not list(link.fake.pools.own.glob("*/*")), "the old one is gone"
         await bench.done(volumes.delete, volume.id)
         assert not list(tmp_path.glob("*/*"))
+
+
+async def test_another_place_when_one_fails(world: World, stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_on: list[str] = []
+    create = MemoryBackend.create
+
+    def full_once(self: MemoryBackend, volume: str, *args: Any, **kwargs: Any) -> None:
+        made_on.append(str(self._root))
+        if len(made_on) == 1:
+            raise HostError(ErrorCode.DISK_FULL, "no space left")
+        create(self, volume, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryBackend, "create", full_once)
+    async with running(world, hosts=2) as rig:
+        bench = Bench(rig, stock)
+        volume = await bench.volume()
+        assert len(set(made_on)) == 2
+        operation = world.operations()[-1]
+        assert operation.data["tried"] == [f"{bench.local}@{rig.hosts['h1'].id}"]
+        assert (operation.lane, volume.host_id) == (rig.hosts["h2"].id, rig.hosts["h2"].id)
+        assert (bench.has("h1"), bench.has("h2")) == ({}, {volume.id: (1, ())})
+        monkeypatch.setattr(MemoryBackend, "create", broken_create)
+        failed, operation = stock.create()
+        await rig.ended(operation)
+        after = stock.volume(failed.id)
+        assert after.fault is not None
+        assert (after.status, after.fault["title"]) == ("error", "host h2: no space left")
+        assert len(world.operation(operation.id).data["tried"]) == 1
+
+
+def broken_create(self: MemoryBackend, *args: Any, **kwargs: Any) -> None:
+    raise HostError(ErrorCode.DISK_FULL, "no space left")
+
+
+async def test_another_host_acts_when_one_is_gone(world: World, stock: Stock, tmp_path: Path) -> None:
+    async with running(world, hosts=2) as rig:
+        bench = Bench(rig, stock)
+        for link in rig.hosts.values():
+            link.fake.pools.shared = tmp_path
+        stock.add("nas")
+        await rig.idle()
+        volume = await bench.volume(type="nas")
+        gone, other = rig.hosts["h1"], rig.hosts["h2"]
+        await rig.disconnect(gone)
+        with world.store.write() as session:
+            operation = volumes.extend(session, world.admin, volume.id, size_gb=2)
+            operation.lane = gone.id  # as if it had gone a moment later
+        ended = await rig.ended(operation)
+        assert (ended.state, ended.lane) == ("succeeded", other.id)
+        assert on(other, stock.volume(volume.id).backend_id)[volume.id] == (2, ())

@@ -28,7 +28,7 @@ PLACE = Place(
     [
         ({}, {}, None, ""),
         ({}, {"enabled": False, "disabled_reason": "moving"}, "enabled", "disabled: moving"),
-        ({"avoid": frozenset({"b"})}, {}, "another", "it is there already"),
+        ({"avoid": frozenset({"b"})}, {}, "another", "it is there already, or was tried there"),
         ({"extra_specs": {"volume_backend_name": "ceph"}}, {}, "backend_name", "the type wants backend ceph"),
         ({"extra_specs": {"volume_backend_name": "nas"}}, {}, None, ""),
         ({}, {"reached_by": frozenset(), "unreached": "no route"}, "reachable", "no host reaches it: no route"),
