@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.lab import cpio, guest
+from tests.lab import cpio, debs, guest
 from tests.lab.hosts import REPOSITORY
 
 COMMANDS: Final = (
@@ -69,7 +69,23 @@ class Done:
     """Of the command, and of the kernel."""
 
 
-def run(command: Sequence[str], *, timeout: float = 300) -> Done:
+@dataclass(frozen=True)
+class Extra:
+    """What a command needs there beyond what all have."""
+
+    modules: Sequence[str] = ()
+    """Of the kernel."""
+    commands: Sequence[str] = ()
+    """Of this machine."""
+    files: Sequence[Path] = ()
+    """Of this machine, programs or not, at the places they have here."""
+    packages: Sequence[str] = ()
+    """Debian packages whose files are unpacked there. They are not installed on this machine."""
+    scratch_mib: int = 0
+    """Size of an empty second disk, /dev/vdb; 0: none."""
+
+
+def run(command: Sequence[str], *, timeout: float = 300, extra: Extra = Extra()) -> Done:
     """Run a command in this checkout's directory on the other kernel, and wait for its end."""
     cache = guest.CACHE
     cache.mkdir(parents=True, exist_ok=True)
@@ -80,17 +96,21 @@ def run(command: Sequence[str], *, timeout: float = 300) -> Done:
         for deb in sorted(package.glob("*.deb")):
             subprocess.run(["dpkg", "-x", deb, kernel], check=True)
         ramdisk = work / "ramdisk.gz"
-        ramdisk.write_bytes(gzip.compress(cpio.pack(_early(work / "early", kernel)), 1, mtime=0))
-        disk = _disk(work, command)
-        return _boot(next(kernel.glob("boot/vmlinuz-*")), ramdisk, disk, timeout=timeout)
+        ramdisk.write_bytes(gzip.compress(cpio.pack(_early(work / "early", kernel, extra.modules)), 1, mtime=0))
+        disks = [_disk(work, command, extra)]
+        if extra.scratch_mib:
+            disks.append(work / "scratch.raw")
+            _empty(disks[-1], extra.scratch_mib << 20)
+        return _boot(next(kernel.glob("boot/vmlinuz-*")), ramdisk, disks, timeout=timeout)
 
 
-def _boot(kernel: Path, ramdisk: Path, disk: Path, *, timeout: float) -> Done:
+def _boot(kernel: Path, ramdisk: Path, disks: Sequence[Path], *, timeout: float) -> Done:
     machine = [
         "qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none", "-machine", "q35,accel=tcg",
         "-cpu", "max", "-m", "1024", "-kernel", str(kernel), "-initrd", str(ramdisk),
         "-append", "console=ttyS0 quiet panic=1",
-        "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe", "-serial", "stdio",
+        "-serial", "stdio",
+        *(part for disk in disks for part in ("-drive", f"file={disk},format=raw,if=virtio,cache=unsafe")),
     ]  # fmt: skip
     try:
         heard = subprocess.run(machine, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
@@ -102,13 +122,13 @@ def _boot(kernel: Path, ramdisk: Path, disk: Path, *, timeout: float) -> Done:
     return Done(status=int(ended[1]) if ended else -1, output=output)
 
 
-def _early(tree: Path, kernel: Path) -> Path:
+def _early(tree: Path, kernel: Path, modules: Iterable[str]) -> Path:
     """What is there before the disk: busybox and the kernel's modules."""
     for directory in ("bin", "dev", "proc", "sys", "newroot", "modules"):
         (tree / directory).mkdir(parents=True)
     _busybox(tree / "bin")
     order: dict[str, None] = {}
-    for name in MODULES:
+    for name in (*MODULES, *modules):
         for file in guest.with_dependencies(kernel, name):
             short = file.name.partition(".ko")[0] + ".ko"
             (tree / "modules" / short).write_bytes(guest.module_bytes(file))
@@ -130,7 +150,7 @@ def _busybox(directory: Path) -> None:
             (directory / applet).symlink_to("busybox")
 
 
-def _disk(work: Path, command: Sequence[str]) -> Path:
+def _disk(work: Path, command: Sequence[str], extra: Extra) -> Path:
     """An ext4 file system with what the command needs, at the places it has here."""
     tree = work / "tree"
     for directory in ("bin", "dev", "etc", "proc", "run", "sys", "tmp", "root", "var/lib", "usr/local/bin"):
@@ -144,16 +164,22 @@ def _disk(work: Path, command: Sequence[str]) -> Path:
     python = Path(sys.executable)
     # Not busybox's shell: it prefers its own ip to the real one.
     shell = Path("/bin/sh").resolve()
-    for binary in (*(_which(name) for name in COMMANDS), shell, python.resolve(), *_shared(LIBRARIES)):
+    commands = (_which(name) for name in (*COMMANDS, *extra.commands))
+    for binary in (*commands, *extra.files, shell, python.resolve(), *_shared(LIBRARIES)):
         _install(tree, binary)
+    if extra.packages:
+        # Their libraries are those that this machine has.
+        for package in sorted(_packages(extra.packages).glob("*.deb")):
+            subprocess.run(["dpkg", "-x", package, work / "unpacked"], check=True)
+        for file in sorted((work / "unpacked").rglob("*bin/*")):
+            _unpack(tree, file, Path("/", file.relative_to(work / "unpacked")))
     _python(tree, python)
     for part in ("hostd", "tests", "pyproject.toml"):
         _copy(REPOSITORY / part, tree)
     (tree / "init").write_text(MAIN.format(directory=REPOSITORY, command=" ".join(command), shell=shell))
     (tree / "init").chmod(0o755)
     image = work / "disk.raw"
-    with image.open("wb") as file:
-        file.truncate(1 << 30)
+    _empty(image, 1 << 30)
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", tree, image], check=True)
     return image
 
@@ -198,6 +224,24 @@ def _install(tree: Path, binary: Path) -> None:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
+
+
+def _packages(names: Sequence[str]) -> Path:
+    target = guest.CACHE / "-".join(["debs", *names])
+    return target if target.exists() else debs.fetch(names, target)
+
+
+def _unpack(tree: Path, file: Path, place: Path) -> None:
+    target = tree / str(place).lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, target, follow_symlinks=False)
+    for library in _needs(file):
+        _install(tree, library)
+
+
+def _empty(file: Path, size: int) -> None:
+    with file.open("wb") as disk:
+        disk.truncate(size)
 
 
 def _needs(binary: Path) -> list[Path]:

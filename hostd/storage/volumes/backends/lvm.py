@@ -2,9 +2,10 @@
 
 Options: `vg`, the volume group; `pool`, the thin pool in it. Both are there already.
 
-A logical volume is called `volume-<uuid>` or `snapshot-<uuid>`; a snapshot's tags say of which volume it is and how
-old. What is being made is called `volume-<uuid>.part` or `.back`: what a crash leaves is never taken for a volume.
-Others' logical volumes are left alone. Ours are activated by us alone, when something opens them.
+A logical volume is called `volume-<uuid>`, or `frozen-<uuid>` for a snapshot (LVM keeps `snapshot` for itself),
+whose tags say of which volume it is and how old. What is being made is called `volume-<uuid>.part` or `.back`: what a
+crash leaves is never taken for a volume. Others' logical volumes are left alone. Ours are activated by us alone, when
+something opens them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SECTOR: Final = 512
 _NAME: Final = re.compile(r"[A-Za-z0-9_+.][A-Za-z0-9_+.-]*")
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _VOLUME: Final = re.compile(rf"volume-({_UUID})")
-_SNAPSHOT: Final = re.compile(rf"snapshot-({_UUID})")
+_FROZEN: Final = re.compile(rf"frozen-({_UUID})")
 
 _FIELDS: Final = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,data_percent,metadata_percent,thin_id"
 
@@ -159,8 +160,9 @@ class LvmBackend:
 
     def _take(self, of: str, name: str, *options: str) -> None:
         self._lvm(
-            "lvcreate", "--yes", "--snapshot", "--name", name, "--setactivationskip", "y", *options, f"{self._vg}/{of}"
-        )
+            "lvcreate", "--yes", "--type", "thin", "--name", name, "--setactivationskip", "y", *options,
+            f"{self._vg}/{of}",
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------ changing
 
@@ -189,7 +191,7 @@ class LvmBackend:
         if checked(snapshot) not in _snapshots(volume, logical):
             ages = [int(one.tag("age") or 0) for one in logical.values() if one.tag("of") == volume]
             self._take(
-                now.name, f"snapshot-{snapshot}", "--permission", "r",
+                now.name, f"frozen-{snapshot}", "--permission", "r",
                 "--addtag", f"of={volume}", "--addtag", f"age={max(ages, default=0) + 1}",
             )  # fmt: skip
         return False if held else None
@@ -322,8 +324,8 @@ def _volume(volume: str) -> str:
 
 def _snapshots(volume: str, logical: dict[str, Logical]) -> dict[str, Logical]:
     """By uuid, oldest first."""
-    frozen = [one for one in logical.values() if one.tag("of") == volume and _SNAPSHOT.fullmatch(one.name)]
-    return {one.name.removeprefix("snapshot-"): one for one in sorted(frozen, key=lambda one: int(one.tag("age")))}
+    frozen = [one for one in logical.values() if one.tag("of") == volume and _FROZEN.fullmatch(one.name)]
+    return {one.name.removeprefix("frozen-"): one for one in sorted(frozen, key=lambda one: int(one.tag("age")))}
 
 
 def _closed(one: Logical, volume: str) -> None:

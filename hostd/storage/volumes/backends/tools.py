@@ -57,7 +57,8 @@ class ToolFailed(Exception):
     @property
     def last(self) -> str:
         """Its last words, which hold the cause."""
-        return self.said.splitlines()[-1].strip() if self.said else f"exit status {self.status}"
+        lines = [line.strip() for line in self.said.splitlines() if "--help" not in line]
+        return lines[-1] if lines else f"exit status {self.status}"
 
 
 def ask(*argv: str, timeout: float, unanswered: str, hint: str = "") -> str:
