@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from minio import Minio
 from core.errors import Unavailable
 from core.objects import ObjectStore, open_store
 from tests.core.objects.suite import StoreSuite
+from tests.core.volumes.backups.test_repository import CHUNK, SIZE, World
 from tests.lab.ceph import S3, Ceph
 
 pytestmark = pytest.mark.e2e
@@ -48,6 +50,20 @@ def store(s3: S3, tmp_path: Path) -> ObjectStore:
 
 class TestS3(StoreSuite):
     pass
+
+
+def test_backups_are_kept_there(store: ObjectStore, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.files = store  # type: ignore[assignment]
+    world.write(0, os.urandom(SIZE))
+    world.backup("full")
+    world.write(3 * CHUNK, b"changed")
+    more = world.backup("more", incremental=True)
+    assert 0 < more.added < 2 * CHUNK
+    world.backup("gone")
+    world.repository().forget("gone")
+    del world.made["gone"]
+    world.check()
 
 
 def test_what_cannot_be_used_says_why(s3: S3, tmp_path: Path) -> None:

@@ -196,6 +196,20 @@ async def test_a_backup_outlives_its_volume(lab: Lab) -> None:
     await lab.done(backups.delete, made.id)
 
 
+async def test_a_volume_that_grew(lab: Lab) -> None:
+    volume = await lab.volume()
+    lab.write(volume, 1023 * MIB, b"the end")
+    full = await lab.backup(volume)
+    await lab.done(volumes.extend, volume.id, size_gb=2)
+    lab.write(volume, 2047 * MIB, b"the new end")
+    more = await lab.backup(volume, incremental=True)
+    assert (full.size_gb, more.size_gb, more.object_count) == (1, 2, 2)
+    assert [at for at, _ in lab.contents(await lab.restore(more))] == [1023, 2047]
+    # The older one fits into what is larger, whose rest stays.
+    await lab.restore(full, volume=volume.id)
+    assert [at for at, _ in lab.contents(volume)] == [1023, 2047]
+
+
 async def test_a_failed_backup_harms_nothing(lab: Lab) -> None:
     volume = await lab.volume()
     lab.write(volume, 0, b"one")
