@@ -45,6 +45,11 @@ class ImageCache:
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._refs.mkdir(mode=0o700, exist_ok=True)
 
+    @property
+    def root(self) -> Path:
+        """The directory of it all."""
+        return self._root
+
     # ------------------------------------------------------------------------ for steps
 
     def path_of(self, digest: str) -> Path:
@@ -98,7 +103,7 @@ class ImageCache:
         return tuple(sorted(found, key=lambda image: (not image.verified, image.digest)))
 
     def prune(self, keep_bytes: int, digests: tuple[str, ...], keep: tuple[str, ...] = ()) -> Pruned:
-        """Remove `digests`, then the least recently used, until `keep_bytes` remain; never what is held or to `keep`."""
+        """Remove `digests`, then the least recently used, until `keep_bytes` remain; never what is held, nor `keep`."""
         removed: list[str] = []
         freed = 0
         with self._lock:
@@ -224,7 +229,12 @@ class Incoming:
             os.fchmod(self._file, 0o444)
             os.fsync(self._file)
             self._crash.at("image:verified")
-            part.rename(self._final)
+            try:
+                part.rename(self._final)
+            except FileNotFoundError:
+                # Whoever else took it in was faster: the bytes are the same.
+                if not self._final.exists():
+                    raise
             _sync_directory(self._final.parent)
             self._crash.at("image:renamed")
             self._file = None

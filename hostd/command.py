@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import sys
 from pathlib import Path
@@ -23,12 +24,19 @@ def main(arguments: list[str]) -> int:
         ("relay", "carry stdin and stdout to the daemon's socket"),
         ("status", "say whether the daemon serves, and what it sees"),
         ("labels", "print every crash point, one a line"),
+        ("give", "write an image of the cache to standard output, for another host"),
     ):
         command = commands.add_parser(name, help=purpose, description=purpose)
         command.add_argument("--state", type=Path, default=Path(relay.STATE), metavar="DIR")
         command.add_argument("--run", type=Path, default=Path(relay.RUN), metavar="DIR")
         command.add_argument("--drivers", choices=["host", "memory"], default="host", help=argparse.SUPPRESS)
+        if name == "give":
+            command.add_argument("digest", metavar="DIGEST")
     options = parser.parse_args(arguments)
+    if options.command == "give":
+        from hostd import peers
+
+        return peers.give(options.state, options.digest, asked=os.environ.get("SSH_ORIGINAL_COMMAND", ""))
     memory = options.drivers == "memory"
     if options.command == "serve":
         from hostd import serve

@@ -21,7 +21,9 @@ from hostd.drivers import AnyDriver, ConsolePaths, Guests, Happened, Networking
 from hostd.events import Feed, Run
 from hostd.host import Machine
 from hostd.journal import Journal, stale
+from hostd.peers import Peers
 from hostd.spec import (
+    PEER_ACTS,
     PROTOCOL,
     STATUS,
     Accel,
@@ -125,6 +127,7 @@ class HostService:
             run_journal=parts.run_journal,
             run_driver=parts.run_driver,
         )
+        self._peers = Peers(parts.images, clock=parts.clock)
         self._uuid = parts.machine.uuid()
         self._boot_id = parts.machine.boot_id()
         self._term = int(parts.journal.meta("term") or 0)
@@ -297,6 +300,10 @@ class HostService:
         return await self._applier.apply(body)
 
     async def _act(self, body: Act) -> Acted:
+        if body.verb in PEER_ACTS:
+            return Acted(
+                request=body.request, detail=await self._parts.run_driver(self._peers.act, body.verb, body.args)
+            )
         await self._ready()
         return await self._applier.act(body)
 

@@ -97,6 +97,11 @@ ACTS: Final = ("reboot_soft", "reboot_hard", "console_log", "power_off_found", "
 of the host's own uuid, reads {backends: [BackendSpec, …]} and answers {backends: [BackendSeen, …]}."""
 
 
+PEER_ACTS: Final = ("image_ask", "image_offer", "image_take", "image_withdraw")
+"""Further verbs of `act`, of the host's own uuid, for copies of images from host to host: see hostd/peers.py. Asked for
+again they are done again, which is the same as once."""
+
+
 @attrs.frozen(kw_only=True)
 class Acted:
     request: str
