@@ -21,6 +21,7 @@ from core.hosts.enroll.layout import Layout
 from core.hosts.hosts import Host
 from core.hosts.link import Link, LinkState, LinkStatus
 from core.hosts.transport import SshTarget, SshTransport, Transport, UnixTransport
+from core.images.fanout import FanOut, Way
 from core.images.stores import Stores
 from core.runner import Runner
 from core.sql import select
@@ -71,12 +72,14 @@ def failed(error: HostError, name: str) -> HostFailed:
 class HostHandle:
     """One host, as operations speak to it. core.operations.work.HostLink."""
 
-    def __init__(self, row: Host, *, link: Link, bulk: BulkLink, images: Stores) -> None:
+    def __init__(self, row: Host, *, link: Link, bulk: BulkLink, images: Stores, fanout: FanOut) -> None:
         self.id = row.id
         self.name = row.name
+        self.way = None if row.socket else Way(address=row.address, port=row.port, host_key=row.host_key)
         self.link = link
         self._bulk = bulk
         self._images = images
+        self._fanout = fanout
         self._holds: set[str] = set()
         """Images known to be in its cache."""
         self._carrying: dict[str, asyncio.Lock] = {}
@@ -119,17 +122,28 @@ class HostHandle:
             if digest in self._holds:
                 progress(size)
                 return
-            try:
-                # From an object store it may have to be fetched first.
-                path = await asyncio.to_thread(self._images.path, digest)
-                await self._bulk.send_image(path, digest, progress=lambda sent, total: progress(sent))
-            except HostError as error:
-                raise failed(error, self.name) from error
-            except NotFound as gone:
-                raise HostFailed(
-                    f"image {digest[:12]} is not in the controller's store", hint="Add the image again."
-                ) from gone
-            self._holds.add(digest)
+            await self._fanout.bring(
+                self, digest, size, carry=lambda: self._send_image(digest, progress), progress=progress
+            )
+
+    async def _send_image(self, digest: str, progress: Callable[[int], None]) -> None:
+        """From the controller itself."""
+        try:
+            # From an object store it may have to be fetched first.
+            path = await asyncio.to_thread(self._images.path, digest)
+            await self._bulk.send_image(path, digest, progress=lambda sent, total: progress(sent))
+        except HostError as error:
+            raise failed(error, self.name) from error
+        except NotFound as gone:
+            raise HostFailed(
+                f"image {digest[:12]} is not in the controller's store", hint="Add the image again."
+            ) from gone
+
+    def has_image(self, digest: str) -> bool:
+        return digest in self._holds
+
+    def got_image(self, digest: str) -> None:
+        self._holds.add(digest)
 
     def forget_image(self, digest: str) -> None:
         self._holds.discard(digest)
@@ -181,6 +195,7 @@ class HostPool:
         self._cloud = cloud
         self._term = term
         self._images = images
+        self._fanout = FanOut(self.all)
         self._handles: dict[str, HostHandle] = {}
         self._addresses: dict[str, tuple[Any, ...]] = {}
         self._news: set[asyncio.Task[None]] = set()
@@ -234,7 +249,7 @@ class HostPool:
             journal=row.journal_id or None,
         )
         bulk = BulkLink(target, cloud=self._cloud, term=self._term, host=row.id)
-        self._handles[row.id] = HostHandle(row, link=link, bulk=bulk, images=self._images)
+        self._handles[row.id] = HostHandle(row, link=link, bulk=bulk, images=self._images, fanout=self._fanout)
         link.start()
 
     def _state_changed(self, host_id: str, status: LinkStatus) -> None:
