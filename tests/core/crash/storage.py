@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 from sqlmodel import Session, col
 
+from core.compute.instances import snapshots as server_snapshots
 from core.compute.instances import volumes as server_volumes
 from core.images import caching
+from core.images.images import Image
 from core.operations.operations import Operation
 from core.sql import select
-from core.volumes import attachments, backends, qos, snapshots, types, volumes
-from core.volumes.tables import Backend, BackendHost, Snapshot, Volume
+from core.volumes import attachments, backends, backups, qos, snapshots, types, upload, volumes
+from core.volumes.tables import Backend, BackendHost, Backup, Snapshot, Volume
 from tests.core.crash.cloudlet import Cloudlet
 
 OTHER = "other"
@@ -34,15 +36,21 @@ def write(cloudlet: Cloudlet, verb: Callable[..., Any], *arguments: Any, **more:
 
 
 def statuses(cloudlet: Cloudlet) -> dict[str, str | None]:
-    """Of the newest volume, and of the newest snapshot when there is one."""
+    """Of the newest of each; None: it is gone, or there was none."""
 
     def last(session: Session, table: Any) -> str | None:
         row = session.execute(select(table).order_by(col(table.created_at).desc()).limit(1)).scalar_one_or_none()
         return None if row is None or row.deleted_at else str(row.status)
 
     with cloudlet.store.read() as session:
-        shown = {"volume": last(session, Volume), "snapshot": last(session, Snapshot)}
-    return {what: status for what, status in shown.items() if what == "volume" or status is not None}
+        return {
+            "volume": last(session, Volume),
+            "snapshot": last(session, Snapshot),
+            "backup": last(session, Backup),
+            "image": session.execute(
+                select(Image.status).order_by(col(Image.created_at).desc()).limit(1)
+            ).scalar_one_or_none(),
+        }
 
 
 def reached(cloudlet: Cloudlet, backend: str = "local") -> None:
@@ -72,6 +80,15 @@ def a_snapshot(cloudlet: Cloudlet) -> None:
     a_volume(cloudlet)
     _, operation = write(cloudlet, snapshots.create, volume="data", name="then")
     done(cloudlet, operation)
+
+
+def _backup(cloudlet: Cloudlet) -> Operation:
+    return _second(write(cloudlet, backups.create, cloudlet.world.config, volume="data", name="copy"))
+
+
+def a_backup(cloudlet: Cloudlet) -> None:
+    a_volume(cloudlet)
+    done(cloudlet, _backup(cloudlet))
 
 
 def a_server(cloudlet: Cloudlet) -> None:
@@ -176,6 +193,38 @@ SCENARIOS: dict[str, Scenario] = {
     "snapshot.delete": Scenario(
         a_snapshot, lambda cloudlet: write(cloudlet, snapshots.delete, "then"), {"volume": "available"}
     ),
+    "volume.upload": Scenario(
+        a_volume,
+        lambda cloudlet: _second(
+            write(cloudlet, upload.upload, cloudlet.world.config, "data", image_name="of-data", disk_format="raw")
+        ),
+        {"volume": "available", "image": "active"},
+        {"volume": "available"},
+    ),
+    "instance.create_image": Scenario(
+        a_server,
+        lambda cloudlet: _second(
+            write(cloudlet, server_snapshots.create_image, cloudlet.world.config, "web", name="of-web")
+        ),
+        {"image": "active"},
+        {},
+    ),
+    "backup.create": Scenario(
+        a_volume, _backup, {"volume": "available", "backup": "available"}, {"volume": "available", "backup": "error"}
+    ),
+    "backup.delete": Scenario(
+        a_backup, lambda cloudlet: write(cloudlet, backups.delete, "copy"), {"volume": "available", "backup": None}
+    ),
+    "backup.verify": Scenario(
+        a_backup,
+        lambda cloudlet: write(cloudlet, backups.verify, "copy"),
+        {"volume": "available", "backup": "available"},
+    ),
+    "backup.restore": Scenario(
+        a_backup,
+        lambda cloudlet: _second(write(cloudlet, backups.restore, cloudlet.world.config, "copy", volume="data")),
+        {"volume": "available", "backup": "available"},
+    ),
     "backend.look": Scenario(lambda cloudlet: None, _look, {}),
     "image.prefetch": Scenario(an_image, _prefetch, {}),
     "host.prune_images": Scenario(an_image, lambda cloudlet: write(cloudlet, caching.prune, cloudlet.host_id), {}),
@@ -185,7 +234,11 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def clear(cloudlet: Cloudlet) -> None:
-    """No volume is left. Its server is gone already."""
+    """No volume is left, and no backup. Their servers are gone already."""
+    with cloudlet.store.read() as session:
+        copies = list(session.execute(select(Backup.id).where(col(Backup.deleted_at) == 0)).scalars())
+    for id in copies:
+        done(cloudlet, write(cloudlet, backups.delete, id, force=True))
     with cloudlet.store.read() as session:
         left = list(session.execute(select(Volume.id).where(col(Volume.deleted_at) == 0)).scalars())
     for id in left:

@@ -167,12 +167,15 @@ def survive(cloudlet: Cloudlet, kind: str, *, what: str, label: str) -> None:
     cloudlet.died(what)
     cloudlet.restart(what)
     ended = cloudlet.ended(operation)
-    assert (ended.state, ended.error) == ("succeeded", None)
+    assert (ended.state, ended.error) == ("succeeded", None), ended.error
     is_as(cloudlet, kind)
     check(cloudlet)
     clean_up(cloudlet)
     cloudlet.used = False
 
+
+NOT_IN_MEMORY = ("backup.drill",)
+"""What ends well only with guests that boot: the long tests on real hosts have it."""
 
 QUICK = ("instance.create", "instance.delete", "instance.stop", "instance.reboot_soft", "instance.reboot_hard")
 """The rest differ from these in one word only, and are left to the long tests."""
@@ -184,7 +187,11 @@ def _kind(label: str) -> str:
 
 @pytest.mark.parametrize(
     "label",
-    [pytest.param(label, marks=() if _kind(label) in QUICK else pytest.mark.e2e) for label in engine_labels()],
+    [
+        pytest.param(label, marks=() if _kind(label) in QUICK else pytest.mark.e2e)
+        for label in engine_labels()
+        if _kind(label) not in NOT_IN_MEMORY
+    ],
 )
 def test_the_engine_dies(cloudlet: Cloudlet, label: str) -> None:
     survive(cloudlet, _kind(label), what="serve", label=label)
@@ -207,6 +214,7 @@ MEETS: dict[str, tuple[str, ...]] = {
     "volume.delete": ("volume:", "volume.delete"),
     "volume.extend": ("volume.extend",),
     "volume.revert": ("volume.revert",),
+    "instance.create_image": ("export:", "export.export", "export.delete"),
     "snapshot.create": ("snapshot:", "snapshot.snapshot"),
     "snapshot.delete": ("snapshot:", "snapshot.delete"),
     "instance.delete": ("instance:", "instance.undefine", "instance.delete_disks", "networking:"),
@@ -217,8 +225,8 @@ MEETS: dict[str, tuple[str, ...]] = {
     "instance.reboot_hard": ("act:", "act.reboot_hard"),
 }  # fmt: skip
 
-NOT_BY_OPERATIONS = ("act.power_off_found", "act.adopt", "networking.remove", "export")
-"""What no operation asks for: acts so far unused, what only the removal of a host does, and exports."""
+NOT_BY_OPERATIONS = ("act.power_off_found", "act.adopt", "networking.remove")
+"""What no operation asks for: acts so far unused, and what only the removal of a host does."""
 
 
 def meets(kind: str, label: str) -> bool:
@@ -239,7 +247,12 @@ def test_hostd_dies(cloudlet: Cloudlet, kind: str, label: str) -> None:
     survive(cloudlet, kind, what="hostd", label=label)
 
 
-UNDONE = [(name, step.name) for name, kind in KINDS.items() for step in kind.steps if step.undo is not None]
+UNDONE = [
+    (name, step.name)
+    for name, kind in KINDS.items()
+    for step in kind.steps
+    if step.undo is not None and name not in NOT_IN_MEMORY
+]
 
 
 @pytest.mark.parametrize(("kind", "step"), UNDONE)
