@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -31,7 +31,7 @@ from hostd.compute.xml_text import add
 from hostd.drivers import DiskSource, Step, StepContext
 from hostd.spec import ErrorCode, ExportSpec, HostError, ObjectKind, PowerState, VolumeDisk, Want
 from hostd.storage import qcow2
-from hostd.storage.commands import disk_full
+from hostd.storage.commands import NO_SPACE, disk_full
 from hostd.storage.instances import checked, publish, sync
 from hostd.storage.volumes import blockdev
 from hostd.storage.volumes.backends import tools
@@ -98,7 +98,12 @@ class ExportDriver:
             return
         with self._turn(spec.instance):
             self._break_off(spec)
-            quiesced, size = self._copy(spec, context)
+            try:
+                quiesced, size = self._copy(spec, context)
+            except HostError as bad:
+                if bad.code is not ErrorCode.LIBVIRT_DOWN:  # QEMU may still write it then
+                    (self._directory(spec.uuid) / PART).unlink(missing_ok=True)
+                raise
         self._publish(spec.uuid, {"quiesced": quiesced, "size": size})
 
     def result(self, spec: ExportSpec) -> tuple[PowerState | None, dict[str, Any]]:
@@ -148,8 +153,8 @@ class ExportDriver:
             disk = _disk(xml, spec)
             size = self._guests.libvirt.capacity(spec.instance, disk.target)
             _make_room(part, disk.source, size)
-            quiesced = _Push(self._guests.libvirt, spec.instance).run(xml, disk, part, spec.quiesce, context)
-            return quiesced, size
+            push = _Push(libvirt=self._guests.libvirt, uuid=spec.instance, disk=disk, size=size, part=part)
+            return push.run(xml, quiesce=spec.quiesce, progress=context.progress), size
         xml = self._guests.libvirt.xml(spec.instance)
         asked = _asked(xml, spec)
         with self._guests.storage.opening(*((asked.volume,) if asked else ())):
@@ -194,24 +199,30 @@ class _Turn:
         self.lock = threading.Lock()
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Push:
     """Copies one disk of a running guest."""
 
     libvirt: Libvirt
     uuid: str
+    """The guest's."""
+    disk: Plugged
+    size: int
+    part: Path
 
-    def run(self, xml: str, disk: Plugged, part: Path, quiesce: bool, context: StepContext) -> bool:
-        """Whether the guest's file systems were frozen as it began. Raises HostError(STORAGE, LIBVIRT)."""
+    def run(self, xml: str, *, quiesce: bool, progress: Callable[[int], None]) -> bool:
+        """Whether the guest's file systems were frozen as it began. Raises HostError(DISK_FULL, STORAGE, LIBVIRT)."""
         frozen = quiesce and self._freeze()
         try:
-            self.libvirt.begin_backup(self.uuid, _backup(xml, disk.target, part))
+            self.libvirt.begin_backup(self.uuid, _backup(xml, self.disk.target, self.part))
         finally:
             if quiesce:
                 self._thaw()  # also after an answer that came too late
         while not self.libvirt.wait(lambda: self.libvirt.backup(self.uuid) is None, timeout=LOOK_EVERY):
-            context.progress(self.libvirt.backup_percent(self.uuid))
+            progress(self.libvirt.backup_percent(self.uuid))
         if why := self._failure():
+            if NO_SPACE in why:
+                raise disk_full(self.part.parent, _needed(self.disk.source, self.size))
             raise HostError(ErrorCode.STORAGE, f"the copy of {self.uuid} broke off: {why}", hint="try again")
         return frozen
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hostd.spec import ErrorCode, HostError, InstanceSpec
+from hostd.spec import ErrorCode, HostError, InstanceSpec, VolumeDisk
 
 VIRTIO, SCSI, SATA, IDE, USB = "virtio", "scsi", "sata", "ide", "usb"
 
@@ -44,6 +44,7 @@ def check(spec: InstanceSpec) -> None:
             raise _refused(f"bus {disk.bus!r} of volume {disk.volume} is none of {', '.join(PREFIXES)}")
         if disk.read_only and bus_of(spec, disk.bus) in WRITABLE:
             raise _refused(f"QEMU has no read-only disk on {bus_of(spec, disk.bus)}: volume {disk.volume}")
+        _check_limits(disk)
     if IDE in buses(spec) and spec.hardware.machine != PC:
         raise _refused("only the machine pc has ide")
     if len({disk.volume for disk in spec.volumes}) != len(spec.volumes):
@@ -62,5 +63,14 @@ def buses(spec: InstanceSpec) -> frozenset[str]:
     return frozenset({spec.hardware.disk_bus, *(bus_of(spec, disk.bus) for disk in spec.volumes)})
 
 
+def _check_limits(disk: VolumeDisk) -> None:
+    for what in ("iops", "bytes"):
+        total, *parts = (getattr(disk.limits, f"{kind}_{what}") for kind in ("total", "read", "write"))
+        if min(total, *parts) < 0:
+            raise _refused(f"a limit of volume {disk.volume} is below 0")
+        if total and any(parts):
+            raise _refused(f"volume {disk.volume} has a limit of total {what} and one of reads or writes: choose")
+
+
 def _refused(what: str) -> HostError:
-    return HostError(ErrorCode.PROTOCOL, what, hint="correct the image's hw_* properties")
+    return HostError(ErrorCode.PROTOCOL, what, hint="correct the image's hw_* properties, or the volume's")

@@ -39,8 +39,7 @@ class RunningDisks:
 
     def holder(self, volume: str) -> str | None:
         """The guest that has it open; the first of several. Raises HostError(LIBVIRT_DOWN)."""
-        found = self._found(volume)
-        return found[0] if found else None
+        return next((uuid for uuid, _ in self._holders(volume)), None)
 
     def opens(self, volume: str) -> Path | None:
         """The file that is this volume in a guest's definition, whether it runs or not; None in no guest's."""
@@ -54,10 +53,13 @@ class RunningDisks:
 
     def resize(self, volume: str, size: int) -> None:
         """Grow to `size` bytes, never shrink. Raises HostError(BAD_STATE) when no guest has it open."""
-        uuid, disk = self._held(volume)
-        # Also of one that has the size: a raw disk that grew under QEMU is told to the guest by this.
-        if self._get().capacity(uuid, disk.target) <= size:
-            self._get().resize(uuid, disk.target, size)
+        holders = self._holders(volume)
+        if not holders:
+            raise _nobody(volume)
+        for uuid, disk in holders:
+            # Also of one that has the size: a raw disk that grew under QEMU is told to the guest by this.
+            if self._get().capacity(uuid, disk.target) <= size:
+                self._get().resize(uuid, disk.target, size)
 
     def overlay(self, volume: str, top: Path, *, quiesce: bool) -> bool:
         """Have the guest write to `top`, an empty qcow2 file over its present one; whether its file systems were frozen
@@ -76,7 +78,7 @@ class RunningDisks:
             except HostError as bad:
                 if bad.code is ErrorCode.LIBVIRT_DOWN:
                     raise
-                if self._holds(volume, top):
+                if self._holds(uuid, volume, top):
                     return False  # it was frozen and taken, and may not have thawed by itself
         self._get().overlay(uuid, change, quiesce=False)
         return False
@@ -87,14 +89,15 @@ class RunningDisks:
         Raises HostError(BAD_STATE) when no guest has it open, or not that way; HostError(STORAGE) when it failed.
         """
         libvirt = self._get()
+        uuid, _ = self._held(volume)
         begun = False
         while True:
-            uuid, disk = self._held(volume)
+            disk = self._of(uuid, volume)
             if not _stands_on(disk, top, base):
                 return
             now = libvirt.copying(uuid, disk.target)
             if now is None and begun:
-                if self._settled(volume, top):
+                if self._settled(uuid, volume, top):
                     continue
                 raise HostError(
                     ErrorCode.STORAGE,
@@ -110,37 +113,47 @@ class RunningDisks:
                 libvirt.pivot(uuid, disk.target)
             else:
                 progress(100 * now[0] // now[1] if now[1] else 0)
-                libvirt.wait(lambda: self._turned(volume), timeout=LOOK_EVERY)
+                libvirt.wait(lambda: self._turned(uuid, volume), timeout=LOOK_EVERY)
 
     # ------------------------------------------------------------------ looking
 
-    def _turned(self, volume: str) -> bool:
+    def _turned(self, uuid: str, volume: str) -> bool:
         """Whether a job on the disk is ready or over."""
-        uuid, disk = self._held(volume)
+        disk = self._of(uuid, volume)
         return disk.copied or self._get().copying(uuid, disk.target) is None
 
-    def _settled(self, volume: str, top: Path) -> bool:
-        return self._get().wait(lambda: not self._holds(volume, top), timeout=SETTLING)
+    def _settled(self, uuid: str, volume: str, top: Path) -> bool:
+        return self._get().wait(lambda: not self._holds(uuid, volume, top), timeout=SETTLING)
 
-    def _holds(self, volume: str, file: Path) -> bool:
-        return str(file) in (source.name for source in self._held(volume)[1].chain)
+    def _holds(self, uuid: str, volume: str, file: Path) -> bool:
+        return str(file) in (source.name for source in self._of(uuid, volume).chain)
+
+    def _of(self, uuid: str, volume: str) -> Plugged:
+        """A volume as this guest has it now. Raises HostError(BAD_STATE) when it no longer has."""
+        domain = self._get().look(uuid)
+        disk = disk_xml.plugged(self._get().live_xml(uuid)).get(volume) if domain and domain.active else None
+        if disk is None:
+            raise _nobody(volume)
+        return disk
 
     def _held(self, volume: str) -> tuple[str, Plugged]:
-        found = self._found(volume)
-        if found is None:
-            raise HostError(
-                ErrorCode.BAD_STATE,
-                f"no running guest of this host has volume {volume}",
-                hint="its guest stopped, or moved: try again",
-            )
-        return found
+        holders = self._holders(volume)
+        if not holders:
+            raise _nobody(volume)
+        return holders[0]
 
-    def _found(self, volume: str) -> tuple[str, Plugged] | None:
-        for uuid, xml in self._get().active_xml():
-            # Parsing costs more than fetching, and most guests are not the one.
-            if volume in xml and (disk := disk_xml.plugged(xml).get(volume)):
-                return uuid, disk
-        return None
+    def _holders(self, volume: str) -> list[tuple[str, Plugged]]:
+        # Parsing costs more than fetching, and most guests are not the one.
+        found = [(uuid, disk_xml.plugged(xml).get(volume)) for uuid, xml in self._get().active_xml() if volume in xml]
+        return [(uuid, disk) for uuid, disk in found if disk is not None]
+
+
+def _nobody(volume: str) -> HostError:
+    return HostError(
+        ErrorCode.BAD_STATE,
+        f"no running guest of this host has volume {volume}",
+        hint="its guest stopped, or moved: try again",
+    )
 
 
 def _stands_on(disk: Plugged, top: Path, base: Path) -> bool:

@@ -130,6 +130,21 @@ def test_a_backend_that_is_away_leaves_guests_as_they_are(desk: Desk, files: Fil
     assert desk.power() is PowerState.SHUTDOWN
 
 
+def test_guests_share_a_disk_that_is_said_to_be_shared(desk: Desk, files: Files) -> None:
+    shared = attrs.evolve(files.make(RED, kind="raw", size="8M"), shareable=True)
+    second = beside(desk)
+    desk.apply(volumes=(shared,))
+    second.apply(volumes=(shared,))
+    try:
+        desk.driver.live_disks.resize(RED, 16 << 20)
+        for each in (desk, second):
+            each.until_ready()
+            until_there(each, RED)
+            shell(each, "until [ $(blockdev --getsize64 $d) = 16777216 ]; do :; done")
+    finally:
+        second.apply(want=Want.ABSENT)
+
+
 def test_a_guest_that_never_lets_go_keeps_its_volume(desk: Desk, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugging, "TRIES", 1)
     monkeypatch.setattr(plugging, "PATIENCE", 1.0)
@@ -179,6 +194,15 @@ def test_a_guest_boots_from_a_volume_and_on_other_hardware(desk: Desk, files: Fi
         "define",
     ]
     until_gone(desk, BLUE)
+
+
+def test_a_guest_starts_by_uefi(desk: Desk) -> None:
+    uefi = {"hardware": attrs.evolve(desk.spec.hardware, firmware="uefi", video="virtio"), "ram_mb": 256}
+    desk.apply(**uefi)
+    desk.until_ready()
+    shell(desk, "dmesg | grep -q 'efi: EFI v'")
+    assert desk.apply(want=Want.STOPPED, hard=True) == ["cut", "define"]
+    desk.apply(want=Want.ABSENT)
 
 
 def test_layers_come_and_go_under_a_guest_that_writes(desk: Desk, files: Files) -> None:

@@ -70,6 +70,8 @@ def test_a_volume_with_boot_index_0_takes_the_root_disks_place() -> None:
         ({"volumes": (volume(A, bus="nvme"),)}, "bus 'nvme'"),
         ({"volumes": (volume(A, bus="sata", read_only=True),)}, "no read-only disk on sata"),
         ({"volumes": (volume(A), volume(A))}, "attached twice"),
+        ({"volumes": (volume(A, limits=DiskLimits(total_iops=5, read_iops=5)),)}, "total iops"),
+        ({"volumes": (volume(A, limits=DiskLimits(read_bytes=-5)),)}, "below 0"),
         ({"volumes": (volume(A, boot_index=0), volume(B, boot_index=0))}, "two volumes have boot index 0"),
     ],
 )
