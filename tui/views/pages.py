@@ -67,11 +67,12 @@ def recent(session: Any, ctx: Any, row: Row, now: int) -> Lines:
 
 
 def task_line(task: Row, now: int) -> list[Cell]:
-    """`create web-03 [####----] 40% spawning on kvm02 8s`."""
+    """`create web-03 [####----] 40% spawning on kvm02, 8s left`."""
     glyph, tone = OPERATION_STATES.get(task["state"], ("?", ""))
-    verb = str(task["kind"]).rpartition(".")[2]
+    noun, _, verb = str(task["kind"]).rpartition(".")
+    verb = verb.replace("_", " ") if noun in ("", "instance") else f"{noun} {verb}".replace("_", " ")
     since = duration(now - task["created_at"])
-    cells: list[Cell] = [(f"  {since:>4}  {verb:<12} {str(task['object_name'])[:24]:<24} ", "")]
+    cells: list[Cell] = [(f"  {since:>4}  {verb:<15} {str(task['object_name'])[:24]:<24} ", "")]
     if task["state"] == "running":
         filled = round(20 * task["progress"] / 100)
         cells += [(f"[{'#' * filled}{'-' * (20 - filled)}] {task['progress']:>3}%  ", tone)]

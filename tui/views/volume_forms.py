@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from tui.text import moment
 from tui.verbs import Row
 from tui.view import Cell, Field, Form, Lines, Loaded
 from tui.views.cells import compact
@@ -331,13 +332,15 @@ SNAPSHOT = Form(
 
 
 def _load_backup(session: Any, ctx: Any, row: Row | None) -> Loaded:
+    from core.store import now
+
     assert row is not None
     before = listed(session, ctx, "backup", where={"volume_id": row["id"], "status": "available"}, limit=1)
     kinds = [("False", "whole"), ("True", "what changed since its newest backup")]
     return Loaded(
         values={
             "id": row["id"],
-            "name": called(row),
+            "name": f"{called(row)}-{(moment(now(session)) or '')[:10]}",
             "incremental": str(bool(before)),
             "force": str(row["status"] == "in-use"),
             "description": "",

@@ -298,7 +298,14 @@ def _proven(row: Row, now: int) -> str:
 
 
 def _source(row: Row) -> str:
-    return f"{row['source_kind']} {row['source_id'][:8]}" if row["source_kind"] else "empty"
+    """`image debian-13`: what it was made from."""
+    kind = row["source_kind"]
+    named = row["image_properties"].get("image_name") if kind == "image" else None
+    return f"{kind} {named or row['source_id'][:8]}" if kind else "empty"
+
+
+_OF_THE_FILE = ("checksum", "container_format", "disk_format", "image_id", "image_name", "min_disk", "min_ram", "size")
+"""What a volume knows of its image that says nothing about the volume."""
 
 
 def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
@@ -322,7 +329,10 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
         columns=2,
     )
     lines += facts([("proven", _proven(row, now)), ("about", row["description"])])
-    lines += facts(sorted({**row["image_properties"], **row["properties"]}.items()))
+    shown = {key: value for key, value in row["image_properties"].items() if key not in _OF_THE_FILE} | row[
+        "properties"
+    ]
+    lines += facts(sorted(shown.items()), label=max(12, *map(len, shown))) if shown else []
     lines += [[("", "")], *attachments(session, ctx, row, now)]
     return lines + recent(session, ctx, row, now)
 
