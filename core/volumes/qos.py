@@ -134,6 +134,13 @@ def limits_of(specs: dict[str, str], size_gb: int) -> DiskLimits:
     return DiskLimits(**{key.removesuffix("_sec"): value for key, value in number.items()})
 
 
+def grows(session: Session, volume: Volume) -> bool:
+    """Whether a larger volume may do more."""
+    type = session.get(VolumeType, volume.type_id) if volume.type_id else None
+    spec = session.get(QosSpec, type.qos_id) if type is not None and type.qos_id else None
+    return spec is not None and any(key.endswith("_per_gb") for key in spec.specs)
+
+
 def tell_guests(session: Session, ctx: Context, volumes: Iterable[str]) -> None:
     """Have the hosts of these volumes' guests told what their disks are now."""
     # The instances' verbs stand on volumes in their turn.

@@ -35,6 +35,7 @@ from core.network.tables import (
 from core.sql import select
 from core.store import Store
 from core.tables import METADATA
+from core.volumes.tables import Backend, VolumeType
 from tests.core.postgres import Postgres
 
 
@@ -229,6 +230,10 @@ def test_project_networking_comes_to_a_cloud_in_use(kind: str, tmp_path: Path, r
         )
         assert rows(HostNetworking.host_id, HostNetworking.generation, HostNetworking.applied) == [("h", 1, 0)]
         assert rows(Host.id, Host.vtep, Host.physnets) == [("h", "", {})]
+        assert rows(Backend.name, Backend.driver, Backend.options, Backend.description) == [
+            ("local", "file", {}, cloud.LOCAL_IS)
+        ]
+        assert rows(VolumeType.name, VolumeType.is_default, VolumeType.extra_specs) == [("__DEFAULT__", True, {})]
     used.close()
 
 

@@ -245,9 +245,9 @@ async def _extend(work: Work) -> None:
 
 
 def _extended(session: Session, work: Work) -> None:
-    storage.rest(session, work.operation.object_id)
-    # What is limited per GiB may do more now.
-    qos.tell_guests(session, cloud.system_context(session), [work.operation.object_id])
+    volume = storage.rest(session, work.operation.object_id)
+    if qos.grows(session, volume):
+        qos.tell_guests(session, cloud.system_context(session), [volume.id])
 
 
 def _not_extended(session: Session, work: Work, error: dict[str, Any]) -> None:
