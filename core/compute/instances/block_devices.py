@@ -119,6 +119,8 @@ def resolve(
             "an image is needed to boot from, or a volume",
             hint="Choose with --image, --volume or --snapshot; skydeck image list shows images.",
         )
+    if image is not None and roots[0].source_type != "image":
+        raise Invalid("an image and another root disk are one too many", hint="Leave the image out, or boot_index 0.")
     if len(roots) > 1:
         raise Invalid("two disks want to be the root disk", hint="One alone has boot_index 0.")
     order = sorted(one.boot_index for one in checked if one.boot_index is not None and one.boot_index >= 0)

@@ -17,6 +17,8 @@ from core.listing import Listing, Row
 from core.network.tables import FixedIP, Network, Port
 from core.operations.operations import Operation, State
 from core.sql import select
+from core.volumes import attachments
+from core.volumes.tables import Volume
 
 
 def _from(query: Select[Any]) -> Select[Any]:
@@ -123,6 +125,17 @@ def show(session: Session, instance: Instance) -> Row:
         for port, network in ports
     ]
     row["addresses"] = [(port["network"], ip) for port in row["ports"] for ip in port["ips"]]
+    row["volumes_attached"] = [
+        {
+            "id": volume.id,
+            "name": volume.name,
+            "device": one.device,
+            "status": one.status,
+            "delete_on_termination": one.delete_on_termination,
+        }
+        for one in attachments.of_instance(session, instance.id)
+        for volume in [session.get_one(Volume, one.volume_id)]
+    ]
     return row
 
 

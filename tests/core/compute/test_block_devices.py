@@ -129,6 +129,7 @@ def test_local_disks_are_within_the_flavor(placed: World) -> None:
         ((), None, Invalid, "an image is needed"),
         ((BLANK,), None, Invalid, "an image is needed"),
         ((IMAGE, IMAGE), "tiny", Invalid, "two disks"),
+        ((BlockDevice(source_type="snapshot", uuid="then", boot_index=0),), "tiny", Invalid, "one too many"),
         ((BlockDevice(source_type="blank", destination_type="volume", size_gb=1, boot_index=2),), "tiny", Invalid,
          "boot order"),
         ((BlockDevice(source_type="image", boot_index=0),), None, Invalid, "needs to say which"),

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.compute.instances import volumes, wire
+from core.compute.instances import reads, volumes, wire
 from core.errors import Conflict, Forbidden, Invalid, NotFound, Refused
 from core.hosts.table import Host
 from core.operations.operations import Operation
 from core.volumes import attachments
 from core.volumes.tables import QosSpec, Volume, VolumeAttachment, VolumeType
-from hostd.spec import DiskLimits, InstanceSpec
+from hostd.spec import DiskLimits, Hardware, InstanceSpec
 from tests.core.compute.stores import attached, reaches, shared, status, volume
 from tests.core.world import World
 
@@ -72,6 +72,11 @@ def test_an_attached_volume_is_the_servers_until_it_is_detached(placed: World) -
     (disk,) = told(placed).volumes
     assert (disk.volume, disk.backend.driver, disk.read_only, disk.boot_index) == (id, "file", False, None)
     assert told(placed, without=id).volumes == ()
+    with placed.store.read() as session:
+        (shown,) = reads.show(session, placed.instance("web"))["volumes_attached"]
+    assert shown == {
+        "id": id, "name": "data", "device": "/dev/vdb", "status": "attached", "delete_on_termination": True
+    }  # fmt: skip
 
     assert detach(placed).kind == "instance.detach_volume"
     assert (status(placed, id), attached(placed, id)[0].status) == ("detaching", "detaching")
@@ -251,3 +256,14 @@ def test_disks_keep_the_order_they_came_in(placed: World) -> None:
         "/dev/vdc",
         "/dev/vdd",
     ]
+
+
+def test_the_hardware_is_what_the_image_asks_for(world: World) -> None:
+    world.host("h1")
+    asked = {"hw_disk_bus": "sata", "hw_vif_model": "e1000", "hw_firmware_type": "uefi", "hw_video_model": "vga"}
+    world.image("odd", properties={**asked, "hw_machine_type": "pc", "os_type": "windows"})
+    world.settled(image="odd")
+    assert told(world).hardware == Hardware(
+        disk_bus="sata", vif_model="e1000", firmware="uefi", machine="pc", video="vga"
+    )
+    assert told(world).os_type == "windows"
