@@ -291,6 +291,11 @@ class Cloud:
         self.succeeded(made[1].id)
         return made[0].id
 
+    def snapshots(self, volume: str) -> list[Snapshot]:
+        """Of a volume, hidden ones too."""
+        with self.store.read() as session:
+            return snapshots.of_volume(session, volume)
+
     def host_of(self, volume: str) -> str:
         """The name of the host that holds a local volume."""
         held = self.volume(volume).host_id
@@ -388,6 +393,11 @@ class Cloud:
                 return session.execute(behind).first() is None
 
         self.until(told, "every host has its networking", every=0.005)
+
+    def store_has(self, query: Any) -> bool:
+        """Whether the query finds a row."""
+        with self.store.read() as session:
+            return session.execute(query.limit(1)).first() is not None
 
     def operation(self, id: str) -> Operation:
         return self.row(operations.find, id)

@@ -13,20 +13,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlmodel import col
 
 from core.compute.instances import interfaces, verbs
+from core.compute.instances import snapshots as snapshots_of_servers
 from core.compute.instances.nics import Nic
+from core.errors import NotFound
 from core.hosts import findings, hosts
+from core.images import caching
 from core.network import auto, fabric, networks, ports, routers, subnets
 from core.network.fabric import HostNetworking
 from core.operations import engine
 from core.operations.operations import Operation, State
+from core.sql import select
+from core.volumes import backends, backups, qos, snapshots, types, upload, volumes
+from core.volumes.tables import LOCAL, Backend, BackendHost
 from hostd.crash import labels as labels_of
 from hostd.relay import STATE
 from hostd.serve import drivers
 from hostd.spec import Act, Acted, Apply, NetworkingSpec, ObjectKind, Want, dump
 from tests.e2e.cloud import Cloud
-from tests.e2e.conftest import EAST, SETTINGS, restore
+from tests.e2e.conftest import EAST, SETTINGS, WEST, restore
 from tests.e2e.raw import raw_link
 from tests.lab import outside
 
@@ -51,6 +58,27 @@ POWER = {
     "instance.reboot_hard": ("ACTIVE", "reboot_hard", "ACTIVE"),
 }
 
+VOLUMES = (
+    "instance.attach_volume",
+    "instance.detach_volume",
+    "volume.limits",
+    "volume.create",
+    "volume.extend",
+    "snapshot.create",
+    "snapshot.delete",
+    "volume.revert",
+    "volume.retype",
+    "volume.upload",
+    "volume.delete",
+    "backup.create",
+    "backup.restore",
+    "backup.verify",
+    "backup.drill",
+    "backup.delete",
+    "backend.look",
+)
+"""Scenarios of volumes; of those in a guest's hands, the guest has one of the cases before."""
+
 OF_HOST_STEP = {
     # Where a step of the host is met; those not named here are met by a create.
     "instance.cut": "instance.delete",
@@ -63,6 +91,20 @@ OF_HOST_STEP = {
     "instance.stop": "instance.stop",
     "instance.attach_nics": "instance.attach_interface",
     "instance.detach_nics": "instance.detach_interface",
+    "instance.attach_disks": "instance.attach_volume",
+    "instance.detach_disks": "instance.detach_volume",
+    "instance.limit_disks": "volume.limits",
+    "volume": "volume.create",
+    "volume.create": "volume.create",
+    "volume.delete": "volume.delete",
+    "volume.extend": "volume.extend",
+    "volume.revert": "volume.revert",
+    "snapshot": "snapshot.create",
+    "snapshot.snapshot": "snapshot.create",
+    "snapshot.delete": "snapshot.delete",
+    "export": "instance.create_image",
+    "export.export": "instance.create_image",
+    "export.delete": "instance.create_image",
     "networking.shaping": "port.limits",
     "networking.shaping_remove": "instance.delete",
     "networking.metadata_remove": "instance.delete",
@@ -82,6 +124,10 @@ OF_HOST_LABEL = {
     # What every apply and every act meets is tried under several.
     "instance:intent": ("instance.create", "instance.delete", "instance.stop"),
     "instance:outcome": ("instance.create", "instance.delete", "instance.stop"),
+    "volume:intent": ("volume.create", "volume.delete", "volume.extend"),
+    "volume:outcome": ("volume.create", "volume.delete", "volume.extend"),
+    "snapshot:intent": ("snapshot.create", "snapshot.delete"),
+    "snapshot:outcome": ("snapshot.create", "snapshot.delete"),
     "networking:intent": ("instance.create", "instance.delete"),
     "networking:outcome": ("instance.create", "instance.delete"),
     "act:intent": ("instance.reboot_soft", "instance.reboot_hard"),
@@ -101,8 +147,9 @@ def _host_cases() -> list[tuple[str, str]]:
         for label in HOST_LABELS
         for scenario in OF_HOST_LABEL.get(label, (OF_HOST_STEP.get(label.partition(":")[0], "instance.create"),))
     ]
-    # Those of one verb follow each other: they take over each other's guest.
-    return sorted(cases, key=lambda case: [*POWER].index(case[0]) if case[0] in POWER else -1)
+    # Those of one verb follow each other: they take over each other's guest and volume.
+    order = [*POWER, *VOLUMES]
+    return sorted(cases, key=lambda case: order.index(case[0]) if case[0] in order else -1)
 
 
 @pytest.fixture(scope="module")
@@ -388,6 +435,197 @@ def _update(cloud: Cloud) -> Scenario:
     return act, lambda: _is(cloud, "ACTIVE")
 
 
+# ---------------------------------------------------------------------------- volumes
+
+DATA, THEN, COPY, OTHER = "data", "then", "copy", "other"
+"""A volume, a snapshot and a backup of it, and a second backend with the type that asks for it."""
+
+
+def _with_volume(cloud: Cloud) -> str:
+    """There is one volume on the host, without snapshots, free; the id."""
+    for uuid in cloud.volumes():
+        if cloud.volume(uuid).name != DATA or cloud.volume(uuid).status != "available" or cloud.snapshots(uuid):
+            for attachment in cloud.attachments(uuid):
+                cloud.detach(attachment.instance_id, uuid)
+            cloud.succeeded(cloud.ask(volumes.delete, uuid, cascade=True).id)
+    if not cloud.volumes():
+        # A volume goes where most room is: to this host, while the other one takes none.
+        cloud.ask(hosts.update_host, WEST, enabled=False)
+        cloud.add_volume(DATA)
+        cloud.ask(hosts.update_host, WEST, enabled=True)
+    (uuid,) = cloud.volumes()
+    return uuid
+
+
+def _volume_is(cloud: Cloud, status: str) -> None:
+    (uuid,) = cloud.volumes()
+    assert cloud.volume(uuid).status == status
+    doubled = {path: who for path, who in cloud.open_for_writing().items() if len(who) > 1}
+    assert doubled == {}, "a disk is open twice"
+
+
+def _with_both(cloud: Cloud) -> str:
+    """A guest that has booted, and a free volume beside it; the id of the volume."""
+    _with_guest(cloud, "ACTIVE")
+    if not cloud.boots(GUEST):
+        cloud.booted(GUEST)
+    return _with_volume(cloud)
+
+
+def _attach_volume(cloud: Cloud) -> Scenario:
+    _with_both(cloud)
+    return lambda: cloud.start_attach(GUEST, DATA), lambda: _volume_is(cloud, "in-use")
+
+
+def _attached(cloud: Cloud) -> str:
+    """The guest has the volume; the volume's id."""
+    held = [uuid for uuid in cloud.volumes() if cloud.volume(uuid).status == "in-use"]
+    if held and cloud.status(GUEST) == "ACTIVE":
+        return held[0]
+    uuid = _with_both(cloud)
+    cloud.attach(GUEST, DATA)
+    return uuid
+
+
+def _detach_volume(cloud: Cloud) -> Scenario:
+    _attached(cloud)
+    return lambda: cloud.start_detach(GUEST, DATA), lambda: _volume_is(cloud, "available")
+
+
+def _limit_volume(cloud: Cloud) -> Scenario:
+    """The QoS of the volume's type changes while a guest has it: an update of the guest."""
+    _attached(cloud)
+
+    def act() -> Operation:
+        name = f"q{time.time_ns()}"
+        cloud.ask(qos.create, name=name, specs={"total_iops_sec": "500"})
+        cloud.ask(qos.associate, name, types.DEFAULT)
+        return next(one for one in cloud.open_operations() if one.kind == "instance.update")
+
+    return act, lambda: _volume_is(cloud, "in-use")
+
+
+def _no_volume(cloud: Cloud) -> None:
+    """There is none, and whatever is made goes to the host, until WEST is enabled again."""
+    if cloud.volumes():
+        cloud.succeeded(cloud.ask(volumes.delete, _with_volume(cloud), cascade=True).id)
+    cloud.ask(hosts.update_host, WEST, enabled=False)
+
+
+def _create_volume(cloud: Cloud) -> Scenario:
+    _no_volume(cloud)
+
+    def end() -> None:
+        cloud.ask(hosts.update_host, WEST, enabled=True)
+        _volume_is(cloud, "available")
+
+    return lambda: cloud.start_volume(DATA, image="tiny")[1], end
+
+
+def _of_volume(verb: Callable[[Cloud, str], Operation], *, snapshot: bool = False) -> Callable[[Cloud], Scenario]:
+    """Something done to a volume that nobody has."""
+
+    def prepare(cloud: Cloud) -> Scenario:
+        uuid = _with_volume(cloud)
+        if snapshot:
+            cloud.snapshot(uuid, THEN)
+
+        def end() -> None:
+            if cloud.volumes():
+                _volume_is(cloud, "available")
+
+        return lambda: verb(cloud, uuid), end
+
+    return prepare
+
+
+def _add_backend(cloud: Cloud, name: str) -> None:
+    """A directory of each host's own."""
+    for host in cloud.hosts.values():
+        host.run(["mkdir", "-p", f"{STATE}/{name}"])
+    cloud.ask(backends.create, name=name, driver="file", options={"path": f"{STATE}/{name}"})
+
+
+def _retype(cloud: Cloud, uuid: str) -> Operation:
+    """To the backend where it is not, by a type of either's."""
+    with cloud.store.write() as session:
+        there = {row.name for row in session.execute(select(Backend)).scalars()}
+    if OTHER not in there:
+        _add_backend(cloud, OTHER)
+        for name in (LOCAL, OTHER):
+            cloud.ask(types.create, name=name, extra_specs={"volume_backend_name": name})
+    with cloud.store.read() as session:
+        now_on = session.get_one(Backend, cloud.volume(uuid).backend_id).name
+        reached = select(BackendHost.backend_id).join(Backend, col(Backend.id) == col(BackendHost.backend_id))
+        query = reached.where(col(Backend.name) == OTHER, col(BackendHost.reachable))
+    cloud.until(lambda: cloud.store_has(query), "the other backend is reached")
+    to = LOCAL if now_on == OTHER else OTHER
+    return cloud.ask(volumes.retype, cloud.config, uuid, type=to, migration_policy="on-demand")
+
+
+def _back_up(cloud: Cloud) -> Operation:
+    operation: Operation = cloud.ask(backups.create, cloud.config, volume=DATA, name=COPY)[1]
+    return operation
+
+
+def _of_backup(verb: Callable[[Cloud], Operation], *, there: bool = True) -> Callable[[Cloud], Scenario]:
+    """Something done to a backup, or to a volume that has none yet. The volume has a system that boots."""
+
+    def prepare(cloud: Cloud) -> Scenario:
+        _no_volume(cloud)
+        cloud.add_volume(DATA, image="tiny")
+        cloud.ask(hosts.update_host, WEST, enabled=True)
+        if there:
+            cloud.succeeded(_back_up(cloud).id)
+
+        def end() -> None:
+            with contextlib.suppress(NotFound):
+                cloud.succeeded(cloud.ask(backups.delete, COPY, force=True).id)
+            _volume_is(cloud, "available")
+
+        return lambda: verb(cloud), end
+
+    return prepare
+
+
+def _look(cloud: Cloud) -> Scenario:
+    """A backend that no volume is on, which both hosts look for."""
+    name = f"b{time.time_ns()}"
+
+    def act() -> Operation:
+        _add_backend(cloud, name)
+        mine = cloud.host(HOST).id
+        return next(
+            one for one in cloud.open_operations() if one.kind == "backend.look" and one.object_id.endswith(mine)
+        )
+
+    return act, lambda: cloud.ask(backends.delete, name)
+
+
+def _create_image(cloud: Cloud) -> Scenario:
+    _with_guest(cloud, "ACTIVE")
+
+    def end() -> None:
+        _is(cloud, "ACTIVE")
+        cloud.delete_image("of-guest")
+
+    return lambda: cloud.ask(snapshots_of_servers.create_image, cloud.config, GUEST, name="of-guest")[1], end
+
+
+def _prefetch(cloud: Cloud) -> Scenario:
+    _forget_images(cloud)
+
+    def act() -> Operation:
+        (operation,) = cloud.ask(caching.prefetch, "tiny", hosts=[HOST])
+        return operation
+
+    return act, lambda: None
+
+
+def _prune(cloud: Cloud) -> Scenario:
+    return lambda: cloud.ask(caching.prune, HOST), lambda: None
+
+
 def _act(verb: str, status: str) -> Callable[[Cloud], Scenario]:
     """An act of the host that no operation asks for yet."""
 
@@ -427,6 +665,30 @@ SCENARIOS: dict[str, Callable[[Cloud], Scenario]] = {
     "instance.update": _update,
     "instance.attach_interface": _attach,
     "instance.detach_interface": _detach,
+    "instance.attach_volume": _attach_volume,
+    "instance.detach_volume": _detach_volume,
+    "volume.limits": _limit_volume,
+    "volume.create": _create_volume,
+    "volume.delete": _of_volume(lambda cloud, uuid: cloud.ask(volumes.delete, uuid)),
+    "volume.extend": _of_volume(
+        lambda cloud, uuid: cloud.ask(volumes.extend, uuid, size_gb=cloud.volume(uuid).size_gb + 1)
+    ),
+    "volume.revert": _of_volume(lambda cloud, uuid: cloud.ask(volumes.revert, uuid, snapshot=THEN), snapshot=True),
+    "volume.retype": _of_volume(_retype),
+    "volume.upload": _of_volume(
+        lambda cloud, uuid: cloud.ask(upload.upload, cloud.config, uuid, image_name="of-data")[1]
+    ),
+    "snapshot.create": _of_volume(lambda cloud, uuid: cloud.ask(snapshots.create, volume=uuid, name=THEN)[1]),
+    "snapshot.delete": _of_volume(lambda cloud, uuid: cloud.ask(snapshots.delete, THEN), snapshot=True),
+    "backup.create": _of_backup(_back_up, there=False),
+    "backup.restore": _of_backup(lambda cloud: cloud.ask(backups.restore, cloud.config, COPY, volume=DATA)[1]),
+    "backup.verify": _of_backup(lambda cloud: cloud.ask(backups.verify, COPY)),
+    "backup.drill": _of_backup(lambda cloud: cloud.ask(backups.drill, cloud.config, COPY)),
+    "backup.delete": _of_backup(lambda cloud: cloud.ask(backups.delete, COPY)),
+    "backend.look": _look,
+    "instance.create_image": _create_image,
+    "image.prefetch": _prefetch,
+    "host.prune_images": _prune,
     "port.limits": _limits,
     "networking.absent": _absent,
     "act.power_off_found": _act("power_off_found", "SHUTOFF"),

@@ -110,7 +110,7 @@ def two_backends(cloudlet: Cloudlet) -> None:
     with cloudlet.store.read() as session:
         there = session.execute(select(Backend.id).where(col(Backend.name) == OTHER)).first()
     if there is None:
-        options = {"directory": str(cloudlet.home / OTHER)}
+        options = {"path": str(cloudlet.home / OTHER)}
         write(cloudlet, backends.create, name=OTHER, driver="file", options=options)
         write(cloudlet, types.create, name=OTHER, extra_specs={"volume_backend_name": OTHER})
     reached(cloudlet, OTHER)
@@ -143,7 +143,7 @@ def _limit(cloudlet: Cloudlet) -> Operation:
 
 def _look(cloudlet: Cloudlet) -> Operation:
     """Another name changes nothing; other options have every host look."""
-    options = {"directory": str(cloudlet.home / f"o{cloudlet.world.store.clock.hex()[:8]}")}
+    options = {"path": str(cloudlet.home / f"o{cloudlet.world.store.clock.hex()[:8]}")}
     name = f"b{cloudlet.world.store.clock.hex()[:8]}"
     write(cloudlet, backends.create, name=name, driver="file", options=options)
     return cloudlet.world.operations()[-1]
