@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from sqlmodel import col
+
 from core.hosts.bulk import BulkLink, Extent
 from core.objects.files import FileObjects
 from core.sql import select
@@ -23,7 +25,7 @@ from core.volumes import backends, backups
 from core.volumes.backups import copying
 from core.volumes.backups.manifest import Manifest
 from core.volumes.backups.repository import Repository
-from core.volumes.tables import Backend, Backup
+from core.volumes.tables import Backend, BackendHost, Backup
 from hostd.spec import Read, Write
 from tests.bench.common import record
 from tests.bench.ground import Ground, ground, median, took
@@ -41,6 +43,7 @@ MIB = 1 << 20
 
 def run() -> None:
     with ground() as on, tempfile.TemporaryDirectory(prefix="skydeck-bench-") as folder:
+        on.cloud.until(lambda: reached(on), "the host has looked at its storage")
         volume = on.cloud.add_volume("data")
         write(on, volume, range(0, SIZE * MIB, MIB), MIB)
         _copies(on, volume)
@@ -67,6 +70,11 @@ def as_controller(on: Ground, work: Callable[[BulkLink], Any]) -> Any:
     finally:
         on.cloud.start_engine()
         on.cloud.until_up("bench")
+
+
+def reached(on: Ground) -> bool:
+    with on.cloud.store.read() as session:
+        return session.execute(select(BackendHost).where(col(BackendHost.reachable))).first() is not None
 
 
 def backend(on: Ground) -> Any:

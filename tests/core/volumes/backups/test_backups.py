@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 from core.errors import Conflict, HostFailed, Invalid, NotFound, QuotaExceeded
 from core.hosts.bulk import Extent
 from core.identity import quotas
+from core.operations import operations
 from core.volumes import backups, snapshots, volumes
 from core.volumes.backups import containers
 from core.volumes.tables import Backup, Snapshot, Volume
@@ -242,6 +244,37 @@ async def test_a_failed_backup_harms_nothing(lab: Lab) -> None:
     assert more.parent_id == full.id
     await lab.done(backups.delete, bad.id)
     assert len(lab.contents(await lab.restore(more))) == 3
+
+
+async def test_a_cancelled_backup_leaves_nothing(lab: Lab) -> None:
+    volume = await lab.volume()
+    for at in range(8):
+        lab.write(volume, at * MIB, bytes([at + 1]) * 100)
+    host = lab.host(volume)
+    whole, copying = host.read, asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def waits(asked: Read) -> AsyncIterator[Any]:
+        async def some(extents: AsyncIterator[Extent]) -> AsyncIterator[Extent]:
+            for _ in range(6):
+                yield await anext(extents)
+            copying.set()
+            await asyncio.Event().wait()
+
+        async with whole(asked) as (reading, extents):
+            yield reading, some(extents)
+
+    host.read = waits
+    with lab.world.store.write() as session:
+        made, operation = backups.create(session, lab.world.admin, lab.world.config, volume=volume.id)
+    lab.rig.engine.wake()
+    await copying.wait()
+    lab.ask(operations.cancel, operation.id)
+    ended = await lab.rig.ended(operation)
+    assert ended.state == "cancelled"
+    assert (lab.get(Backup, made.id).status, lab.get(Volume, volume.id).status) == ("error", "available")
+    assert (lab.chunks, lab.hidden(volume)) == ([], [])
+    assert not list((lab.world.config.backups_dir / "running").glob("*"))
 
 
 async def test_damage_is_found_and_refused(lab: Lab) -> None:
