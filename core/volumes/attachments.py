@@ -55,14 +55,15 @@ def reserve(
     tag: str = "",
     made: bool = False,
 ) -> VolumeAttachment:
-    """Take a volume for an instance: available (of a multiattach volume also in-use) to attaching.
+    """Take a volume for an instance: available to attaching; a multiattach volume also while others have it, or are
+    given it.
 
     `made` is for a volume that is made for this instance in this transaction: it stays `creating`. Raises Conflict,
     naming who has it, or what it is.
     """
     if not made:
         still.check(session, volume)
-        allowed = (AVAILABLE, IN_USE) if volume.multiattach else (AVAILABLE,)
+        allowed = (AVAILABLE, IN_USE, ATTACHING) if volume.multiattach else (AVAILABLE,)
         if not move(session, volume, allowed, ATTACHING):
             raise _taken(session, volume)
     id, called = clock_of(session).uuid(), _called(volume)

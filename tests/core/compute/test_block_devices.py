@@ -181,6 +181,13 @@ def test_one_volume_does_not_serve_several_servers(placed: World) -> None:
         placed.create(name="two", block_devices=(device,))
 
 
+def test_a_multiattach_volume_serves_them_all(placed: World) -> None:
+    id = volume(placed, host=host(placed), multiattach=True)
+    device = BlockDevice(source_type="volume", uuid="data")
+    assert len(placed.create(block_devices=(device,), min_count=3, max_count=3).instances) == 3
+    assert (status(placed, id), len(attached(placed, id))) == ("attaching", 3)
+
+
 def test_each_of_several_servers_has_its_own_new_volumes_within_quota(placed: World) -> None:
     with placed.store.write() as session:
         quotas.update(session, placed.admin, placed.admin.project_id, "admin", {"volumes": 5})
