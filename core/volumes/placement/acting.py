@@ -27,6 +27,14 @@ def reach(session: Session, backend_id: str) -> set[str]:
     return found if backend.hosts is None else found & set(backend.hosts)
 
 
+def _keepers(session: Session, backend_id: str) -> set[str]:
+    """Of the hosts that reach a backend, those that can do more than open its volumes: they know its room."""
+    query = select(BackendHost.host_id).where(
+        col(BackendHost.backend_id) == backend_id, col(BackendHost.total_bytes) > 0
+    )
+    return reach(session, backend_id) & set(session.execute(query).scalars())
+
+
 def actor(session: Session, volume: Volume) -> str:
     """The host that acts for a volume now. Raises Unavailable when no host that is up reaches its backend."""
     query = (
@@ -44,8 +52,8 @@ def actor(session: Session, volume: Volume) -> str:
 
 
 def choose_actor(session: Session, backend_ids: Collection[str]) -> str:
-    """The least busy of the hosts that are up and reach all these backends. Raises Unavailable when there is none."""
-    found = set.intersection(*(reach(session, one) for one in backend_ids))
+    """The least busy of the hosts that are up and keep all these backends. Raises Unavailable when there is none."""
+    found = set.intersection(*(_keepers(session, one) for one in backend_ids))
     if not found:
         names = session.execute(select(Backend.name).where(col(Backend.id).in_(backend_ids))).scalars()
         raise Unavailable(

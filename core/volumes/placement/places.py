@@ -107,7 +107,8 @@ def _place(backend: Backend, host: Any | None, seen: list[_Seen], promised_gb: i
     # What a disabled host holds alone takes nothing new either: it may be about to go.
     disabled = [one for one in (backend, host) if one is not None and not one.enabled]
     able = [frozenset(row.capabilities) for row in reaching]
-    newest: Any = max(reaching, key=lambda row: row.seen_at, default=None)
+    # Hosts that only open what another keeps (initiators of iSCSI) know of no room.
+    newest: Any = max(reaching, key=lambda row: (row.total_bytes > 0, row.seen_at), default=None)
     return Place(
         backend_id=backend.id,
         backend=backend.name,
