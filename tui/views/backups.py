@@ -21,7 +21,7 @@ from tui.verbs import (
     editing,
 )
 from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
-from tui.views.cells import aged, compact, facts, named, plain, short
+from tui.views.cells import aged, compact, facts, named, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
 from tui.views.volume_forms import BACKUP, called
@@ -34,6 +34,11 @@ NEW_ONE = ""
 
 def kind(row: Row, now: int) -> Cell:
     return ("incr", "") if row["incremental"] else ("full", "")
+
+
+def _volume(row: Row, now: int) -> Cell:
+    """Its name as it was; a backup outlives its volume."""
+    return (row["volume_name"], "") if row["volume_name"] else (row["volume_id"][:8], "dim")
 
 
 def proven(row: Row, now: int) -> Cell:
@@ -217,7 +222,7 @@ VIEW = View(
     aliases=("bak", "backup"),
     columns=(
         Column(title="NAME", key="name", width=14, grow=16, cell=named()),
-        Column(title="VOLUME", key="volume_name", width=13, grow=12, cell=plain("volume_name")),
+        Column(title="VOLUME", key="volume_name", width=13, grow=12, cell=_volume),
         Column(title="SIZE", key="size_gb", width=5, cell=size, right=True),
         Column(title="STORED", key="stored_bytes", width=6, cell=_stored, right=True),
         Column(title="KIND", width=4, cell=kind),

@@ -224,6 +224,12 @@ VERBS = (
 )
 
 
+def _image(row: Row, now: int) -> Cell:
+    from core.compute.instances.create import FROM_VOLUME
+
+    return ("a volume", "dim") if row["image"] == FROM_VOLUME else plain("image")(row, now)
+
+
 def place(row: Row) -> str:
     """`kvm01/nova`."""
     return f"{row['host']}/{row['availability_zone']}" if row["host"] else "no host"
@@ -297,7 +303,7 @@ VIEW = View(
         Column(title="IP", width=13, cell=plain("ip"), grow=2),
         Column(title="FLAVOR", key="flavor", width=9, cell=plain("flavor")),
         Column(title="HOST", key="host", width=8, cell=plain("host"), grow=4),
-        Column(title="IMAGE", key="image", width=16, cell=plain("image"), wide=True),
+        Column(title="IMAGE", key="image", width=16, cell=_image, wide=True),
         Column(title="ID", key="id", width=8, cell=short("id"), wide=True),
         Column(title="PROJECT", key="project", width=10, wide=True),
         Column(title="MEM", key="ram_mb", width=5, cell=mebibytes("ram_mb"), wide=True, right=True),

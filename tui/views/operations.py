@@ -92,7 +92,7 @@ VIEW = View(
     aliases=("op", "tk", "task", "tasks"),
     columns=(
         Column(title="TARGET", key="object_name", width=16, grow=14),
-        Column(title="OPERATION", key="kind", width=18, grow=6),
+        Column(title="OPERATION", key="kind", width=22, grow=4),
         Column(title="STATE", key="state", width=13, cell=state),
         Column(title="NOTE", width=12, grow=60, cell=_note),
         Column(title="HOST", key="host", width=8, cell=plain("host"), wide=True),

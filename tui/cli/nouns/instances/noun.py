@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any
 
 from tui.cli.commands import name_of, names_of_many
-from tui.cli.noun import Column, Filter, Noun, Row, column, long, moment
+from tui.cli.noun import Column, Filter, Noun, Row, column, entries, long, moment
 
 _POWER = {0: "NOSTATE", 1: "Running", 3: "Paused", 4: "Shutdown", 6: "Crashed", 7: "Suspended"}
 """nova's numbers, as openstack's client writes them in lists."""
 
 
 def _find(session: Any, ctx: Any, name: str) -> Row:
+    from core import listing
     from core.compute.instances import reads, verbs
+    from core.lists import LISTINGS
 
-    return reads.show(session, verbs.find(session, ctx, name))
+    row = reads.show(session, verbs.find(session, ctx, name))
+    wide = dataclasses.replace(ctx, all_projects=ctx.is_admin)
+    attached = listing.page(session, wide, LISTINGS["attachment"], where={"server_id": row["id"]}, sort="device")
+    volumes = [{"id": each["volume_id"], "delete_on_termination": each["delete_on_termination"]} for each in attached]
+    return row | {"volumes_attached": volumes}
 
 
 def _by_network(addresses: list[tuple[str, str]]) -> dict[str, list[str]]:
@@ -37,7 +44,8 @@ def _shown_fault(fault: dict[str, Any] | None) -> str:
 
 
 def _named(header: str, id: str, name: str) -> Column:
-    return column(header, lambda row: f"{row[name]} ({row[id]})" if row[id] else "")
+    """Of a server that boots a volume there is a name, and no id."""
+    return column(header, lambda row: f"{row[name]} ({row[id]})" if row[id] else row[name] or "")
 
 
 SERVER = Noun(
@@ -82,6 +90,7 @@ SERVER = Noun(
         column("status", "status"),
         moment("updated", "updated_at"),
         column("user_id", "user_id"),
+        entries("volumes_attached", "volumes_attached"),
     ),
     find=_find,
     filters=(
