@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlmodel import Session
+from sqlalchemy import delete as sql_delete
+from sqlmodel import Session, col
 
 from core import audit, names
 from core.context import Context
@@ -15,7 +16,7 @@ from core.operations import operations
 from core.operations.operations import Operation, State
 from core.store import now
 from core.volumes import access, attachments, guards, placement, properties, snapshots, still, usage
-from core.volumes.tables import Snapshot, Volume, VolumeType
+from core.volumes.tables import Snapshot, Volume, VolumeTransfer, VolumeType
 from core.volumes.volumes.create import LARGEST_GB
 
 
@@ -63,7 +64,8 @@ def delete(session: Session, ctx: Context, id_or_name: str, *, cascade: bool = F
 
 
 def _interrupt(session: Session, volume: Volume, mine: list[Snapshot]) -> None:
-    """What runs on it or waits is cancelled: the deletion comes behind it."""
+    """What runs on it or waits is cancelled: the deletion comes behind it. Nobody is offered it any more."""
+    session.execute(sql_delete(VolumeTransfer).where(col(VolumeTransfer.volume_id) == volume.id))
     for object_id in (volume.id, *(one.id for one in mine)):
         for operation in operations.open_on(session, object_id):
             operations.request_cancel(session, operation)

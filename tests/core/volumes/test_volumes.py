@@ -14,8 +14,8 @@ from core.errors import Conflict, Forbidden, Invalid, NotFound, NoValidHost, Quo
 from core.hosts.hosts import Host
 from core.identity import quotas
 from core.operations.operations import Operation
-from core.volumes import guards, snapshots, types, volumes
-from core.volumes.tables import Snapshot, Volume
+from core.volumes import guards, snapshots, transfers, types, volumes
+from core.volumes.tables import Snapshot, Volume, VolumeTransfer
 from tests.core.volumes.stock import Stock
 from tests.core.world import World
 
@@ -210,6 +210,11 @@ def test_delete(world: World, stock: Stock, here: str, me: Context) -> None:
         volumes.delete(session, world.admin, stuck.id, force=True)
     assert stock.volume(stuck.id).status == "deleting"
     assert world.operation(create.id).cancel
+    offered = stock.made(me)
+    with world.store.write() as session:
+        transfers.create(session, me, volume=offered.id)
+        volumes.delete(session, world.admin, offered.id, force=True)
+    assert world.rows(VolumeTransfer) == []
 
 
 def test_set_and_unset(world: World, stock: Stock, here: str, me: Context) -> None:
