@@ -18,7 +18,7 @@ from core.identity.policy import authorize
 from core.network import fabric
 from core.sql import select
 from core.store import now
-from core.volumes.tables import BackendHost, Volume
+from core.volumes.tables import BackendHost, CachedImageRow, Volume
 
 __all__ = ("RESOURCES", "Claim", "Host", "claim", "enroll", "find", "release", "remove", "update_host")
 
@@ -194,6 +194,7 @@ def remove(session: Session, ctx: Context, id_or_name: str) -> Host:
     host = find(session, ctx, id_or_name)
     check_empty(session, host)
     session.execute(delete(BackendHost).where(col(BackendHost.host_id) == host.id))
+    session.execute(delete(CachedImageRow).where(col(CachedImageRow.host_id) == host.id))
     session.delete(host)
     session.flush()
     fabric.forget(session, host.id)

@@ -20,6 +20,7 @@ from core.errors import SkydeckError
 from core.hosts import drift, storage
 from core.hosts.pool import HostHandle
 from core.hosts.table import Host
+from core.images import caching
 from core.network import fabric
 from core.network.fabric import HostNetworking
 from core.operations import operations
@@ -249,6 +250,7 @@ def _take_in(session: Session, host_id: str, seen: Observation, stamps: dict[str
         return
     host.observed(seen, at=now(session))
     session.flush()
+    caching.observed(session, host_id, seen.images)
     for domain in seen.domains:
         if domain.owned and domain.uuid in stamps:
             stamps[domain.uuid] = _follow(session, host_id, domain, before=stamps[domain.uuid], reason=reason)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete
 from sqlmodel import Session, col
 
 from core import cloud, events
@@ -130,26 +129,6 @@ def observed(session: Session, host_id: str, seen: Sequence[CachedImage]) -> Non
             session.delete(row)
     session.flush()
     _bring_pinned(session, host_id)
-
-
-def host_gone(session: Session, host_id: str) -> None:
-    """The host is no more of the cloud: nothing is known of its cache."""
-    session.execute(delete(CachedImageRow).where(col(CachedImageRow.host_id) == host_id))
-
-
-def holders(session: Session, digest: str) -> list[str]:
-    """Hosts that hold these bytes, verified, and are up."""
-    query = (
-        select(CachedImageRow.host_id)
-        .where(
-            col(CachedImageRow.digest) == digest,
-            col(CachedImageRow.present),
-            col(Host.id) == col(CachedImageRow.host_id),
-            col(Host.state) == "up",
-        )
-        .order_by(col(CachedImageRow.host_id))
-    )
-    return list(session.execute(query).scalars())
 
 
 def arrived(session: Session, host_id: str, digest: str, size: int) -> None:
