@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from minio import Minio
 from core.compute.instances import snapshots
 from core.compute.instances.block_devices import MAPPING, BlockDevice
 from core.images import bring, caching, images
+from core.images.fanout import SMALLEST
 from core.images.images import Image
 from core.images.stores import Stores
 from core.sql import select
@@ -206,3 +208,26 @@ def test_a_guest_boots_from_an_image_in_an_object_store(object_store: Cloud, gue
     for name in ("far", "taken"):
         bring.remove(cloud.store, cloud.config, cloud.ctx, name)
     assert not stores.holds(str(taken.digest), "ceph")
+
+
+def test_a_host_gives_an_image_to_another(cloud: Cloud, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        for _ in range(SMALLEST >> 20):
+            file.write(os.urandom(1 << 20))
+    cloud.add_image("large", large, disk_format="raw")
+    digest = str(image(cloud, "large").digest)
+    (first,) = cloud.ask(caching.prefetch, "large", hosts=[EAST])
+    cloud.succeeded(first.id)
+    # The controller has it no more: only a host can give it.
+    Stores(cloud.config).files.delete(digest)
+    keys = cloud.inside(EAST, "/root/.ssh/authorized_keys")
+    before = keys.read_text()
+    (second,) = cloud.ask(caching.prefetch, "large", hosts=[WEST])
+    cloud.succeeded(second.id)
+    assert held(cloud, "large") == {EAST, WEST}
+    assert keys.read_text() == before, "the key is gone with the copy"
+    assert list(cloud.inside(WEST, "/var/lib/skydeck/images/peers").glob("[0-9a-f]*")) == []
+    bring.remove(cloud.store, cloud.config, cloud.ctx, "large")
+    for host in (EAST, WEST):
+        cloud.succeeded(cloud.ask(caching.prune, host).id)
