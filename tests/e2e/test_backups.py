@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sqlmodel import col
 
 from core import config
+from core.compute.instances.block_devices import BlockDevice
 from core.errors import Conflict
 from core.operations.operations import Operation
 from core.sql import select
@@ -205,6 +207,33 @@ def test_an_engine_killed_on_the_way(cloud: Cloud, desk: Desk, label: str) -> No
     assert cloud.volume(image).status == "available"
     for backup in (first, made):
         cloud.succeeded(cloud.ask(backups.verify, backup.id).id)
+
+
+def streaming(cloud: Cloud, host: str) -> list[str]:
+    """The processes by which a host has disks open for streams."""
+    found = []
+    for process in cloud.inside(host, "/proc").iterdir():
+        with contextlib.suppress(OSError):  # it ended
+            if process.name.isdigit() and b"qemu-nbd" in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
+
+
+def test_a_daemon_killed_while_it_streams(cloud: Cloud, desk: Desk) -> None:
+    host = cloud.host_of(cloud.add_volume("root", image="tiny"))
+    made, operation = desk.start("root")
+    cloud.until(lambda: bool(streaming(cloud, host)), "the disk is read", every=0.001)
+    cloud.kill_hostd(host)
+    cloud.succeeded(operation.id)
+    cloud.succeeded(cloud.ask(backups.verify, made.id).id)
+    _, operation = desk.start_restore(desk.row(made.id), volume="root")
+    cloud.until(lambda: bool(streaming(cloud, host)), "the disk is written", every=0.001)
+    cloud.kill_hostd(host)
+    cloud.succeeded(operation.id)
+    root = BlockDevice(source_type="volume", uuid="root", boot_index=0)
+    cloud.launch("one", host=host, image=None, block_devices=(root,))
+    cloud.booted("one")
+    assert streaming(cloud, host) == []
 
 
 def test_a_drill_boots_what_was_restored(cloud: Cloud, desk: Desk) -> None:

@@ -141,8 +141,8 @@ async def _uncopy(work: Work) -> None:
 
 
 async def _let_go(work: Work) -> None:
-    """The next increment is told apart by this backup's snapshot; those of earlier ones have served."""
-    for id in await work.read(lambda session: _older_bases(session, work)):
+    """The next increment is told apart by this backup's snapshot, where it can be; those of earlier ones served."""
+    for id in await work.read(lambda session: _served(session, work)):
         try:
             await storage.drop_snapshot(work, id)
         except HostFailed as bad:
@@ -155,7 +155,7 @@ async def _let_go(work: Work) -> None:
     await _give_back(repository, repository.sweep_if_wanted)
 
 
-def _older_bases(session: Session, work: Work) -> list[str]:
+def _served(session: Session, work: Work) -> list[str]:
     backup = _backup(session, work)
     query = (
         select(Snapshot.id)
@@ -169,8 +169,10 @@ def _older_bases(session: Session, work: Work) -> list[str]:
         )
         .order_by(col(Snapshot.number))
     )
-    # One made from a user's snapshot has none of its own: then the one before it is still the newest there is.
-    return list(session.execute(query).scalars()) if backup.base_snapshot_id else []
+    if backup.base_snapshot_id is None:
+        return []  # then the one before it is still what the next increment is told apart by
+    served = list(session.execute(query).scalars())
+    return served if work.data["keep_base"] else [*served, backup.base_snapshot_id]
 
 
 def _created(session: Session, work: Work) -> None:
@@ -178,6 +180,8 @@ def _created(session: Session, work: Work) -> None:
     backup.manifest = str(work.data["manifest"])
     backup.object_count, backup.stored_bytes = int(work.data["chunks"]), int(work.data["added"])
     backup.data_at, backup.fault = int(work.data["at"]), None
+    if not work.data["keep_base"]:
+        backup.base_snapshot_id = None
     if backup.status == "creating":
         backup.status = "available"
     _rest(session, backup)

@@ -56,13 +56,13 @@ def create(
     size = taken.size_gb if taken is not None else of.size_gb
     usage.check(session, ctx, of.project_id, type=None, backups=1, backup_gigabytes=size)
     lane = placement.actor(session, of)
-    base = None
+    base, keep = None, False
     if taken is not None:
         _begin_snapshot(session, of, taken)
     else:
-        wanted = _freezes(session, of, lane)
+        freeze, keep = _freezes(session, of, lane)
         guards.begin(session, ctx, of, "backup", force=force)
-        base = snapshots.hidden(session, ctx, of) if wanted else None
+        base = snapshots.hidden(session, ctx, of) if freeze else None
     at = now(session)
     type = session.get(VolumeType, of.type_id) if of.type_id else None
     backup = Backup(
@@ -91,7 +91,9 @@ def create(
     session.flush()
     told = {"volume": guards.called(of), "container": where, "incremental": incremental}
     audit.record(session, ctx, backup, kind="backup", action="create", after=told)
-    return backup, _enqueue(session, ctx, backup, "create", lane=lane, args={**told, "force": force})
+    return backup, _enqueue(
+        session, ctx, backup, "create", lane=lane, args={**told, "force": force}, data={"keep_base": keep}
+    )
 
 
 def newest(session: Session, volume_id: str, container: str) -> Backup | None:
@@ -126,15 +128,20 @@ def _begin_snapshot(session: Session, of: Volume, taken: Snapshot) -> None:
         raise Conflict(f"snapshot {guards.called(taken)} is {taken.status}, it must be available", hint="Wait for it.")
 
 
-def _freezes(session: Session, of: Volume, host_id: str) -> bool:
-    """Whether a hidden snapshot is made to read from. Raises Invalid where one is needed and cannot be had."""
+def _freezes(session: Session, of: Volume, host_id: str) -> tuple[bool, bool]:
+    """Whether a hidden snapshot is made to read from, and whether it is kept, to tell by it what changes from now on.
+    Raises Invalid where one is needed and cannot be had."""
     seen = session.get(BackendHost, (of.backend_id, host_id))
-    can = None if seen is None or not seen.capabilities else frozenset(seen.capabilities)
-    if of.status == guards.IN_USE and can is not None and "live_snapshot" not in can:
+    can = frozenset(seen.capabilities if seen is not None else ())
+    if of.status != guards.IN_USE:
+        # Nobody writes it meanwhile: without the one use the snapshot has no other.
+        keep = {"snapshot", "changed"} <= can
+        return keep, keep
+    if seen is not None and "live_snapshot" not in can:
         raise Invalid(
             f"volume {guards.called(of)} is in use, and its backend takes no snapshots of such", hint="Detach it first."
         )
-    return can is None or "snapshot" in can
+    return True, "changed" in can
 
 
 # ---------------------------------------------------------------------------- the others
@@ -332,7 +339,14 @@ def _lane(session: Session, backup: Backup) -> str:
 
 
 def _enqueue(
-    session: Session, ctx: Context, backup: Backup, verb: str, *, lane: str = "", args: dict[str, Any] | None = None
+    session: Session,
+    ctx: Context,
+    backup: Backup,
+    verb: str,
+    *,
+    lane: str = "",
+    args: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
 ) -> Operation:
     return operations.enqueue(
         session,
@@ -344,4 +358,5 @@ def _enqueue(
         project_id=backup.project_id,
         lane=lane,
         args=args,
+        data=data,
     )

@@ -17,9 +17,10 @@ from core.errors import Conflict, HostFailed, Invalid, NotFound, QuotaExceeded
 from core.hosts.bulk import Extent
 from core.identity import quotas
 from core.operations import operations
+from core.sql import select
 from core.volumes import backups, snapshots, volumes
 from core.volumes.backups import containers
-from core.volumes.tables import Backup, Snapshot, Volume
+from core.volumes.tables import BackendHost, Backup, Snapshot, Volume
 from hostd.drivers import DiskSource
 from hostd.spec import BackendSpec, ErrorCode, HostError, Read
 from tests.core.operations.rig import running
@@ -321,6 +322,28 @@ async def test_snapshots_of_the_user_stay(lab: Lab) -> None:
     with lab.world.store.read() as session:
         assert [row.id for row in snapshots.of_volume(session, volume.id) if not row.hidden] == [own.id]
         assert quotas.used(session, volume.project_id, "snapshots") == 1
+
+
+async def test_a_backend_that_cannot_tell_what_changed_keeps_no_snapshots(lab: Lab) -> None:
+    """Read whole each time; what is stored already is stored once."""
+    volume = await lab.volume()
+    lab.write(volume, 0, b"a")
+    guest = await lab.rig.create(name="web")
+    with lab.world.store.write() as session:
+        for row in session.execute(select(BackendHost)).scalars():
+            row.capabilities = ["snapshot", "live_snapshot"]
+    first = await lab.backup(volume)
+    assert (first.base_snapshot_id, lab.hidden(volume)) == (None, [])
+    lab.stock.attach(volume, guest.id)
+    lab.write(volume, MIB, b"b")
+    second = await lab.backup(volume, incremental=True, force=True)
+    assert (second.parent_id, second.base_snapshot_id, lab.hidden(volume)) == (first.id, None, [])
+    assert [at for at, _ in lab.contents(await lab.restore(second))] == [0, 1]
+    with lab.world.store.write() as session:
+        for row in session.execute(select(BackendHost)).scalars():
+            row.capabilities = ["snapshot"]
+    with pytest.raises(Invalid, match="takes no snapshots of such"):
+        lab.ask(backups.create, lab.world.config, volume=volume.id, force=True)
 
 
 def test_containers(world: World) -> None:
