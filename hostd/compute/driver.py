@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hostd.compute import disk_xml, power
 from hostd.compute.accel import Probe, open_to_qemu
+from hostd.compute.acts import Acts, look
 from hostd.compute.domain import Domain
-from hostd.compute.domain_xml import Places, Volumes, asked_volumes, quarantined, released, render
+from hostd.compute.domain_xml import Places, Volumes, asked_volumes, quarantined, render
 from hostd.compute.hardware import FAMILIES
 from hostd.compute.live_disks import RunningDisks
 from hostd.compute.plan import STEPS, GuestSeen, VolumesSeen, known_volumes, machinery, plan
@@ -39,7 +40,6 @@ from hostd.spec import (
     Want,
 )
 from hostd.storage import config_drive, disks
-from hostd.storage.console_log import tail
 from hostd.storage.instances import CONFIG, CONFIG_DIGEST, SEED, Instances, publish
 
 if TYPE_CHECKING:
@@ -52,9 +52,6 @@ ACCEL_PATIENCE: Final = 60.0
 
 QUARANTINE_PATIENCE: Final = 60.0
 """Seconds a guest that nobody lists gets to switch itself off."""
-
-REBOOT_PATIENCE: Final = 120
-"""Seconds of a soft reboot before it becomes a hard one, unless the caller says otherwise."""
 
 
 class GuestDriver:
@@ -79,13 +76,7 @@ class GuestDriver:
         self._accel_known = threading.Event()
         self._machines: dict[str, str] = {}
         self._cache = "none"
-        self._acts: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
-            "reboot_soft": self._reboot_soft,
-            "reboot_hard": self._reboot_hard,
-            "console_log": self._console_log,
-            "power_off_found": self._power_off_found,
-            "adopt": self._adopt,
-        }
+        self._acts = Acts(libvirt=lambda: self.libvirt, instances=self._instances, starting=self._open_as_now)
         self._steps: dict[str, Callable[[Step, InstanceSpec, StepContext], None]] = {
             "cut": self._cut,
             "undefine": self._undefine,
@@ -252,7 +243,7 @@ class GuestDriver:
 
     def _start(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         self._instances.prepare()
-        if not (domain := self._look(spec.uuid)).active:
+        if not (domain := look(self.libvirt, spec.uuid)).active:
             with self._open_as_now(domain):
                 self.libvirt.create(spec.uuid)
 
@@ -276,25 +267,19 @@ class GuestDriver:
             yield
 
     def _unpause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        if self._look(spec.uuid).power is PowerState.PAUSED:
+        if look(self.libvirt, spec.uuid).power is PowerState.PAUSED:
             self.libvirt.unpause(spec.uuid)
 
     def _pause(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        if self._look(spec.uuid).power is PowerState.RUNNING:
+        if look(self.libvirt, spec.uuid).power is PowerState.RUNNING:
             self.libvirt.pause(spec.uuid)
 
     def _suspend(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
-        if self._look(spec.uuid).active:
+        if look(self.libvirt, spec.uuid).active:
             self.libvirt.save(spec.uuid)
 
     def _stop(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         power.off(self.libvirt, spec.uuid, patience=0 if spec.hard else spec.stop_timeout)
-
-    def _look(self, uuid: str) -> Domain:
-        domain = self.libvirt.look(uuid)
-        if domain is None:
-            raise HostError(ErrorCode.NOT_FOUND, f"no domain with uuid {uuid} on this host")
-        return domain
 
     def _newest_machines(self) -> dict[str, str]:
         if not self._machines:
@@ -304,54 +289,11 @@ class GuestDriver:
                 self._machines[kind] = answer.findtext("machine") or kind
         return self._machines
 
-    # ------------------------------------------------------------------ acts
+    # ------------------------------------------------------------------ beyond convergence
 
     def act(self, verb: str, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
         """Do one of spec.ACTS. Raises HostError: NOT_FOUND, BAD_STATE, PROTOCOL for an unknown verb or argument."""
-        act = self._acts.get(verb)
-        if act is None:
-            raise HostError(ErrorCode.PROTOCOL, f"unknown verb {verb}")
-        self._instances.directory(uuid)  # a uuid that is none is refused here
-        return act(uuid, args)
-
-    def _reboot_soft(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
-        patience = _number(args, "timeout", REBOOT_PATIENCE)
-        if (now := self._startable(uuid).power) is not PowerState.RUNNING:
-            raise HostError(ErrorCode.BAD_STATE, f"the guest is {now}: only a running one can be asked to reboot")
-        return {"fell_back": power.reboot_soft(self.libvirt, uuid, patience=patience)}
-
-    def _reboot_hard(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
-        domain = self._startable(uuid)
-        self._instances.prepare()
-        with self._open_as_now(domain):
-            power.reboot_hard(self.libvirt, uuid)
-        return {}
-
-    def _startable(self, uuid: str) -> Domain:
-        domain = self._look(uuid)
-        if not domain.owned or domain.quarantined:
-            why = "quarantined" if domain.quarantined else "not skydeck's"
-            raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} is {why}: it is not started")
-        return domain
-
-    def _console_log(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
-        lines = _number(args, "lines", None)
-        return {"text": tail(self.console(uuid).log, lines=lines)}
-
-    def _power_off_found(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
-        before = self._look(uuid).power
-        power.cut(self.libvirt, uuid)
-        return {"was": before.value}
-
-    def _adopt(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
-        domain = self._look(uuid)
-        if not domain.owned:
-            raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} was not made by skydeck")
-        if domain.quarantined:
-            self.libvirt.define(released(self.libvirt.xml(uuid)))
-        return {"power": domain.power.value}
-
-    # ------------------------------------------------------------------ beyond convergence
+        return self._acts.do(verb, uuid, args)
 
     def observe(self, *, stats: bool) -> tuple[tuple[DomainSeen, ...], tuple[DiskSeen, ...], tuple[str, ...]]:
         """Every domain, every file of an instance, and what could not be seen. Does not raise."""
@@ -372,7 +314,7 @@ class GuestDriver:
 
     def quarantine(self, uuid: str) -> None:
         """Switch a guest of ours off and mark it, so that no act starts it until it is applied or adopted again."""
-        domain = self._look(uuid)
+        domain = look(self.libvirt, uuid)
         if not domain.owned:
             raise HostError(ErrorCode.BAD_STATE, f"domain {domain.name!r} was not made by skydeck")
         # Marked first: whatever happens from here on, nobody starts it by mistake.
@@ -428,13 +370,6 @@ def _read(path: Path) -> str | None:
         return path.read_text()
     except FileNotFoundError:
         return None
-
-
-def _number(args: dict[str, Any], name: str, default: Any) -> Any:
-    value = args.get(name, default)
-    if value is not default and (type(value) is not int or value < 0):
-        raise HostError(ErrorCode.PROTOCOL, f"{name} is not a number of at least 0: {value!r}")
-    return value
 
 
 def _has_direct_io(directory: Path) -> bool:

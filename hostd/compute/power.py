@@ -46,15 +46,12 @@ def cut(libvirt: Libvirt, uuid: str) -> None:
 
 
 def reboot_soft(libvirt: Libvirt, uuid: str, *, patience: float) -> bool:
-    """Ask the guest to reboot; cut and start it when it has not within `patience` seconds. True when it had to be cut.
+    """Ask the guest to reboot; whether it has, within `patience` seconds.
 
     The evidence is a reset after the press: libvirt resets the machine once the guest has switched itself off.
     """
     before = libvirt.reboots(uuid)
-    if _press_until(libvirt.reboot, libvirt, uuid, lambda: libvirt.reboots(uuid) > before, patience=patience):
-        return False
-    reboot_hard(libvirt, uuid)
-    return True
+    return _press_until(libvirt.reboot, libvirt, uuid, lambda: libvirt.reboots(uuid) > before, patience=patience)
 
 
 def reboot_hard(libvirt: Libvirt, uuid: str) -> None:
