@@ -202,6 +202,11 @@ class Ceph:
     def rbd(self, *arguments: str) -> str:
         return self._run("rbd", *arguments)
 
+    def fill(self) -> None:
+        """Leave the pool no room; returns when the OSD knows."""
+        self.ceph("osd", "pool", "set-quota", POOL, "max_objects", "1")
+        self._until(lambda: "full_quota" in self.ceph("osd", "pool", "ls", "detail"), "the pool does not fill up")
+
     def _write_keys(self) -> None:
         keyrings = {self.directory / "keyring": _ENTITIES, self.keyring: (f"client.{USER}",)}
         keys = {entity: _key() for entity in _ENTITIES}

@@ -2,10 +2,10 @@
 
 Options: `vg`, the volume group; `pool`, the thin pool in it. Both are there already.
 
-A logical volume is called `volume-<uuid>`, or `frozen-<uuid>` for a snapshot (LVM keeps `snapshot` for itself),
-whose tags say of which volume it is and how old. What is being made is called `volume-<uuid>.part` or `.back`: what a
-crash leaves is never taken for a volume. Others' logical volumes are left alone. Ours are activated by us alone, when
-something opens them.
+A logical volume is called `volume-<uuid>`, or `frozen-<uuid>` for a snapshot (LVM keeps `snapshot` for itself), whose
+tags say of which volume it is and how old. What is being made or dropped is called `volume-<uuid>.part`, what a revert
+puts in its place `.back`: what a crash leaves is never taken for a volume, and a revert is finished. Others' logical
+volumes are left alone. Ours are activated by us alone, when something opens them.
 """
 
 from __future__ import annotations
@@ -212,16 +212,18 @@ class LvmBackend:
                 hint="a volume is turned back to its newest snapshot only",
             )
         _closed(now, volume)
-        back = f"{now.name}.back"
-        if back in logical:
-            self._remove(back)
-        self._deactivate(now.name)
-        # Merging takes away what is merged: a copy of the snapshot, so that the snapshot stays.
+        part, back = f"{now.name}.part", f"{now.name}.back"
+        for left in (part, back):
+            if left in logical:
+                self._remove(left)
+        # LVM's own merge would take the snapshot away, or put a copy of it in the snapshot's place.
         self._take(frozen[snapshot].name, back, "--permission", "rw")
-        self._lvm("lvconvert", "--yes", "--merge", f"{self._vg}/{back}")
         # A volume never shrinks: what it was grown by since reads as zeros.
         if frozen[snapshot].size < now.size:
-            self._lvm("lvextend", "--size", f"{now.size}b", f"{self._vg}/{now.name}")
+            self._lvm("lvextend", "--size", f"{now.size}b", f"{self._vg}/{back}")
+        self._lvm("lvrename", self._vg, now.name, part)
+        self._lvm("lvrename", self._vg, back, now.name)
+        self._remove(part)
 
     # ------------------------------------------------------------------------ opening
 
@@ -267,7 +269,14 @@ class LvmBackend:
         """Every logical volume of the group, by name. Raises HostError(STORAGE)."""
         told = self._lvm("lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "--options", _FIELDS, self._vg)
         found = (_logical(row) for row in json.loads(told)["report"][0]["lv"])
-        return {one.name: one for one in found if one.pool == self._pool or one.name == self._pool}
+        logical = {one.name: one for one in found if one.pool == self._pool or one.name == self._pool}
+        for back in [name for name in logical if name.endswith(".back")]:
+            name = back.removesuffix(".back")
+            if _VOLUME.fullmatch(name) and name not in logical:
+                # A crash between the two renames of a revert.
+                self._lvm("lvrename", self._vg, back, name)
+                logical[name] = attrs.evolve(logical.pop(back), name=name)
+        return logical
 
     def _there(self, volume: str, logical: dict[str, Logical] | None = None) -> Logical:
         found = (self._all() if logical is None else logical).get(_volume(volume))

@@ -4,7 +4,7 @@ Options: `pool`; `user`, as whom (without `client.`; empty: a cluster without au
 configuration on the host (/etc/ceph/ceph.conf); `keyring`, a file on the host with the user's key (empty: where Ceph
 looks by itself); `secret`, the uuid by which libvirt knows the key for guests (the backend's own uuid).
 
-An image is called `volume-<uuid>`, its snapshots `snapshot-<uuid>`. While it is made or deleted it is called
+An image is called `volume-<uuid>`, its snapshots `snapshot-<uuid>`. While it is made it is called
 `volume-<uuid>.<random>`, and a rename makes it whole: what a crash leaves is never taken for a volume. Others' images
 in the pool are left alone. Clones are of the second format (Ceph 13, 2018): a snapshot may be deleted under them.
 """
@@ -23,18 +23,21 @@ from hostd.drivers import DiskSource, LiveDisks
 from hostd.spec import BackendSpec, ErrorCode, HostError, VolumeSeen
 from hostd.storage.instances import checked
 from hostd.storage.volumes.backend import Can, Extent, Pool, Progress
-from hostd.storage.volumes.backends.tools import ToolFailed, ask, copy
+from hostd.storage.volumes.backends.tools import NO_SPACE, ToolFailed, ask, copy
 
 CONF: Final = "/etc/ceph/ceph.conf"
 
 FEATURES: Final = "layering,exclusive-lock,object-map,fast-diff,deep-flatten"
 """Of every image: fast-diff tells what changed without reading, exclusive-lock keeps the object map true."""
 
-PATIENCE: Final = 8
+PATIENCE: Final = 6
 """Seconds for a monitor or OSD to answer one question."""
 
-COMMAND: Final = 9.5
+COMMAND: Final = 7.5
 """Seconds for a command that asks a few."""
+
+FULL: Final = 2.5
+"""Seconds for the question whether the pool is full, after others were not answered."""
 
 _LIMITS: Final = tuple(
     part
@@ -128,8 +131,7 @@ class RbdBackend:
             copy(source, self._source(part), size=size, progress=progress)
         except HostError as bad:
             self._remove_parts(volume)
-            if bad.code is ErrorCode.STORAGE and self.pool().free < size and "given up" in bad.error.message:
-                # A full pool does not refuse a write: it lets it wait for room.
+            if bad.code is ErrorCode.STORAGE and self._is_full():
                 raise self._full() from bad
             raise
         self._become(volume, part)
@@ -181,8 +183,8 @@ class RbdBackend:
                 # What stands on a snapshot that is deleted already gets a copy of its own of what it still shares.
                 names = (child["pool"], child["pool_namespace"], child["image"])
                 self._must("flatten", "--no-progress", "/".join(filter(None, names)), timeout=WORK)
-            # From here on it is none: nobody can open it by its name any more.
-            self._must("rename", self._image(volume), self._part_name(volume))
+            # At once, also of a full pool: Ceph lets nothing else be written to one.
+            self._must("rm", "--no-progress", self._image(volume), timeout=WORK)
         left = self._remove_parts(volume)
         if left:
             raise HostError(
@@ -295,7 +297,7 @@ class RbdBackend:
             )
 
     def _remove_parts(self, volume: str) -> list[str]:
-        """Remove what was made or deleted by halves; what is left because somebody has it open."""
+        """Remove what was made by halves; what is left because somebody has it open."""
         left = []
         for part in self._parts(volume):
             try:
@@ -334,17 +336,32 @@ class RbdBackend:
         return ask(tool, *identity, *arguments, timeout=timeout, unanswered="the Ceph cluster", hint=HINT)
 
     def _error(self, bad: ToolFailed) -> HostError:
-        if bad.status in (_NO_SPACE, _QUOTA):
+        if bad.status in (_NO_SPACE, _QUOTA) or any(full in bad.said for full in NO_SPACE):
             return self._full()
         if bad.status == _TIMED_OUT or "timed out" in bad.said:
+            if self._is_full():
+                return self._full()
             return HostError(ErrorCode.STORAGE, "the Ceph cluster does not answer", hint=HINT)
         if bad.status == _BUSY:
             return HostError(ErrorCode.BAD_STATE, f"somebody has it open: {bad.last}", hint="detach it first")
         return HostError(ErrorCode.STORAGE, str(bad), hint=HINT)
 
+    def _is_full(self) -> bool:
+        """Whether that is the cause: a full pool does not refuse a write, it lets it wait for room."""
+        try:
+            told = self._ask(
+                "ceph", "--connect-timeout", "2", "osd", "pool", "ls", "detail", "--format", "json", timeout=FULL
+            )
+        except (ToolFailed, HostError):  # nobody answers: that is the cause
+            return False
+        flags = {pool["pool_name"]: pool["flags_names"].split(",") for pool in json.loads(told)}
+        return bool({"full", "full_quota"} & set(flags.get(self._pool, ())))
+
     def _full(self) -> HostError:
         return HostError(
-            ErrorCode.DISK_FULL, f"disk full: the pool {self._pool} has no room", hint="delete volumes, or add OSDs"
+            ErrorCode.DISK_FULL,
+            f"disk full: the pool {self._pool} has no room",
+            hint="delete volumes, raise the quota of the pool, or add OSDs",
         )
 
 

@@ -42,7 +42,8 @@ _STEP: Final = 0.01
 
 _PERCENT: Final = re.compile(rb"\((\d+)\.\d+/100%\)")
 
-_NO_SPACE: Final = ("No space left on device", "Disk quota exceeded", "Input/output error due to full pool")
+NO_SPACE: Final = ("No space left on device", "Disk quota exceeded")
+"""What tools say of a place that is full, whatever they end with."""
 
 
 class ToolFailed(Exception):
@@ -100,7 +101,7 @@ def copy(source: DiskSource, target: DiskSource, *, size: int, progress: Progres
             tool.kill()  # nothing happens to one that has ended
     if tool.returncode == 0:
         return
-    if any(full in words for full in _NO_SPACE):
+    if any(full in words for full in NO_SPACE):
         raise HostError(
             ErrorCode.DISK_FULL, f"disk full: {size} bytes were being copied", hint="free space in the backend"
         )
