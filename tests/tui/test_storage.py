@@ -174,6 +174,7 @@ def test_a_launch_boots_from_a_volume(roomy: Cloud) -> None:
     ("kind", "verb", "name", "said"),
     [
         ("volume", "delete", "db-data", "volume db-data is in-use, by web-00, it must be available or error"),
+        ("volume", "delete", "golden", "it has a snapshot"),
         ("volume", "revert", "db-data", "volume db-data is in-use, by web-00, it must be available"),
         ("volume", "snapshot", "db-data", None),
         ("volume", "extend", "too-large", "volume too-large is error_extending, it must be available or in-use"),

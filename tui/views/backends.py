@@ -53,7 +53,7 @@ def _deletable(ctx: Any, row: Row) -> Reason | None:
 
 
 def options(text: str) -> dict[str, str]:
-    """`directory=/srv/volumes pool=x` to a dict. Raises Invalid."""
+    """`path=/srv/volumes pool=x` to a dict. Raises Invalid."""
     from core.errors import Invalid
 
     found: dict[str, str] = {}
@@ -64,7 +64,7 @@ def options(text: str) -> dict[str, str]:
     for part in parts:
         key, equals, value = part.partition("=")
         if not key or not equals:
-            raise Invalid(f"option {part!r} is not KEY=VALUE", hint="For example directory=/srv/volumes")
+            raise Invalid(f"option {part!r} is not KEY=VALUE", hint="For example path=/srv/volumes")
         found[key] = value
     return found
 
@@ -153,7 +153,7 @@ def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> s
 
 
 _SHARED_FIELDS = (
-    Field(name="options", label="options", hint="KEY=VALUE, by blanks, e.g. directory=/srv/volumes"),
+    Field(name="options", label="options", hint="KEY=VALUE, by blanks, e.g. path=/srv/volumes"),
     Field(name="hosts", label="hosts", several=True),
     Field(name="over", label="promise", hint="times its room that volumes may grow to"),
     Field(name="zone", label="zone", hint="of a shared one; may be empty"),

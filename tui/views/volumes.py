@@ -128,6 +128,14 @@ def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
     return volumes.delete(session, ctx, id)
 
 
+def _deletable(ctx: Any, row: Row) -> Reason | None:
+    refused: Reason | None = guarded("delete")(ctx, row)
+    if refused is None and row["snapshots"]:
+        what = "a snapshot" if row["snapshots"] == 1 else f"{row['snapshots']} snapshots"
+        return f"it has {what}", "Delete them first; skydeck volume delete --cascade does both."
+    return refused
+
+
 def _offers(session: Any, ctx: Any, row: Row) -> list[Option]:
     """The servers it can be given to, those on its own host first; those it can be taken from."""
     had = {each["server_id"] for each in row["attachments"]}
@@ -248,9 +256,7 @@ VERBS = (
     ),
     NEW,
     editing(EDIT, help="Change name, type, bootable, read-only", disabled_reason=_policy("volume:set")),
-    deletion(
-        _delete, help="Delete it, with all that is in it", disabled_reason=guarded("delete"), confirm=Confirm.TYPE
-    ),
+    deletion(_delete, help="Delete it, with all that is in it", disabled_reason=_deletable, confirm=Confirm.TYPE),
     Verb(
         name="revert",
         key="R",

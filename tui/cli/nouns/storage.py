@@ -63,7 +63,7 @@ BACKEND = Noun(
 BackendName = Annotated[str, name_of(BACKEND)]
 OptionOption = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="KEY=VALUE", help="Of the driver, e.g. directory=/srv; may be repeated."),
+    typer.Option("--option", metavar="KEY=VALUE", help="Of the driver, e.g. path=/srv; may be repeated."),
 ]
 HostsOption = Annotated[
     list[str] | None, typer.Option("--host", metavar="HOST", help="Reached by this one; may be repeated. Else by all.")
