@@ -39,7 +39,7 @@ from core.operations import operations
 from core.operations.operations import OPEN, Operation, State
 from core.sql import select
 from core.verify import Violation, verify
-from core.volumes import attachments, snapshots, volumes
+from core.volumes import attachments, backends, placement, snapshots, volumes
 from core.volumes.tables import Snapshot, Volume, VolumeAttachment
 from hostd.compute.domain_xml import PREFIX
 from hostd.relay import RUN, STATE
@@ -295,6 +295,12 @@ class Cloud:
         """Of a volume, hidden ones too."""
         with self.store.read() as session:
             return snapshots.of_volume(session, volume)
+
+    def reach(self, backend: str) -> set[str]:
+        """Names of the hosts that reach a backend."""
+        with self.store.read() as session:
+            found = placement.reach(session, backends.find(session, self.ctx, backend).id)
+        return {name for name in self.hosts if self.host(name).id in found}
 
     def host_of(self, volume: str) -> str:
         """The name of the host that holds a local volume."""

@@ -4,15 +4,18 @@ was killed on the way."""
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Iterator
 
 import pytest
 
 from core.compute.instances.block_devices import BlockDevice
 from core.errors import Conflict
 from core.operations.operations import Operation
-from core.volumes import volumes
+from core.volumes import backends, types, volumes
 from tests.e2e.cloud import NANO, Cloud
-from tests.e2e.conftest import EAST
+from tests.e2e.conftest import EAST, WEST
+from tests.lab.hosts import Lab
+from tests.lab.nfs import shared
 
 pytestmark = pytest.mark.e2e
 
@@ -198,3 +201,44 @@ def test_volumes_are_counted_with_the_launch(cloud: Cloud) -> None:
     with pytest.raises(Exception, match="gigabytes"):
         cloud.create("one", flavor=NANO, block_devices=(device,))
     assert cloud.volumes() == []
+
+
+@pytest.fixture
+def share(cloud: Cloud, lab: Lab) -> Iterator[str]:
+    """A backend in a directory that both hosts have mounted, and the type that asks for it."""
+    name = "share"
+    with shared(lab.directory / name, cloud.hosts.values()) as place:
+        cloud.ask(backends.create, name=name, driver="nfs", options={"path": str(place)})
+        cloud.ask(types.create, name=name, extra_specs={"volume_backend_name": name})
+        cloud.until(lambda: cloud.reach(name) == {EAST, WEST}, "both hosts reach the backend")
+        yield name
+        cloud.clear()
+
+
+def test_a_shared_volume_goes_to_another_host(cloud: Cloud, share: str) -> None:
+    """What one host's guest leaves another's takes up; and a launch goes where its volume is reached."""
+    data = cloud.add_volume("data", type=share)
+    for name, host in (("one", EAST), ("two", WEST)):
+        cloud.launch(name, host=host)
+    for name in ("one", "two"):
+        cloud.booted(name)
+    cloud.attach("one", "data")
+    write(cloud, "one", data, "first")
+    with pytest.raises(Conflict, match=f"attached to one on host {EAST}"):
+        cloud.start_attach("two", "data")
+    cloud.snapshot("data", "then", force=True)
+    write(cloud, "one", data, "second")
+    once(cloud)
+    cloud.detach("one", "data")
+    cloud.attach("two", "data")
+    assert read(cloud, "two", data) == "second"
+    once(cloud)
+
+    cloud.detach("two", "data")
+    cloud.ask(backends.set, share, hosts=(WEST,))
+    cloud.until(lambda: cloud.reach(share) == {WEST}, "one host alone reaches it")
+    made = cloud.create("three", block_devices=(BlockDevice(source_type="volume", uuid=data),))
+    operation = cloud.succeeded(made.operations[0].id)
+    assert operation.data["funnel"]["rejected"][EAST]["filter"] == "volumes_reachable"
+    assert cloud.instance("three").host_id == cloud.host(WEST).id
+    once(cloud)
