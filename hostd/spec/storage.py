@@ -124,6 +124,8 @@ class Read:
     """uuid of an older snapshot of the volume: only chunks that may differ from it are sent. Where the backend cannot
     tell, all are."""
     chunk: int = 1 << 20
+    begin: int = 0
+    """The byte, of a whole chunk, that is read first: what came before a cut need not come again."""
 
 
 @attrs.frozen(kw_only=True)

@@ -31,8 +31,9 @@ class Reader(Protocol):
     def since(self) -> bool:
         """Only what changed since `Read.since` is told."""
 
-    def chunks(self, size: int) -> Iterator[Chunk]:
-        """In order: data in whole chunks of `size` (the last of the disk may be shorter), zeros in runs of them."""
+    def chunks(self, size: int, begin: int = 0) -> Iterator[Chunk]:
+        """In order: data in whole chunks of `size` (the last of the disk may be shorter), zeros in runs of them. From
+        the chunk on that `begin` is in."""
 
 
 class Writer(Protocol):
@@ -58,9 +59,16 @@ class Disks(Protocol):
     def writing(self, asked: Write) -> AbstractContextManager[Writer]: ...
 
 
-def rounded(extents: Iterable[Extent], *, chunk: int, size: int) -> Iterator[tuple[int, int]]:
-    """The whole chunks of a disk of `size` bytes that these ranges touch: [first, last) in bytes, in order, apart from
-    each other."""
+def rounded(extents: Iterable[Extent], *, chunk: int, size: int, begin: int = 0) -> Iterator[tuple[int, int]]:
+    """The whole chunks of a disk of `size` bytes, from `begin` on, that these ranges touch: [first, last) in bytes, in
+    order, apart from each other."""
+    least = begin // chunk * chunk
+    for first, last in _joined(extents, chunk=chunk, size=size):
+        if last > least:
+            yield max(first, least), last
+
+
+def _joined(extents: Iterable[Extent], *, chunk: int, size: int) -> Iterator[tuple[int, int]]:
     first = last = 0
     for extent in sorted(extents, key=lambda extent: extent.offset):
         begin = extent.offset // chunk * chunk

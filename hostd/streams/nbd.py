@@ -52,12 +52,13 @@ class NbdDisk:
         """Tell of these alone, when they are known."""
         self._ranges = None if ranges is None else list(ranges)
 
-    def chunks(self, size: int) -> Iterator[Chunk]:
+    def chunks(self, size: int, begin: int = 0) -> Iterator[Chunk]:
         whole = [Extent(offset=0, length=self.size, zero=False)]
-        for first, last in rounded(whole if self._ranges is None else self._ranges, chunk=size, size=self.size):
+        told = whole if self._ranges is None else self._ranges
+        for first, last in rounded(told, chunk=size, size=self.size, begin=begin):
             step = max(size, _ASKED_AT_ONCE // size * size)
-            for begin in range(first, last, step):
-                yield from self._chunks(begin, min(last, begin + step), size)
+            for at in range(first, last, step):
+                yield from self._chunks(at, min(last, at + step), size)
 
     def _chunks(self, begin: int, end: int, size: int) -> Iterator[Chunk]:
         nothing = bytes(size)

@@ -33,9 +33,10 @@ class PlainDisk:
         """Tell of these alone, when they are known."""
         self._ranges = None if ranges is None else list(ranges)
 
-    def chunks(self, size: int) -> Iterator[Chunk]:
+    def chunks(self, size: int, begin: int = 0) -> Iterator[Chunk]:
         whole = [Extent(offset=0, length=self.size, zero=False)]
-        for first, last in rounded(whole if self._ranges is None else self._ranges, chunk=size, size=self.size):
+        told = whole if self._ranges is None else self._ranges
+        for first, last in rounded(told, chunk=size, size=self.size, begin=begin):
             at = first
             while at < last:
                 if hole := self._hole(at, last) // size * size:

@@ -95,7 +95,7 @@ class _Reading:
                     reading = Reading(size=disk.size, since=disk.since)
                     lent.send(Reply(id=self._request, ok=dump(reading)))
                     begun, count = True, 0
-                    for chunk in disk.chunks(self._asked.chunk):
+                    for chunk in disk.chunks(self._asked.chunk, self._asked.begin):
                         send(lent, chunk)
                         count += chunk.length if chunk.data is not None else 0
                 end = Reply(id=self._request, ok=dump(Streamed(bytes=count)))

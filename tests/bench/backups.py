@@ -8,7 +8,6 @@ baselines are taken in turns in the same run: `cp` and `qemu-img convert` of as 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import random
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import attrs
 from sqlmodel import col
 
 from core.hosts.bulk import BulkLink, Extent
@@ -186,11 +186,13 @@ def _chunks(on: Ground, volume: str, folder: Path) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         about = Manifest(backup="b", volume=volume, size=0, chunk=chunk, at=0, parent=None, chunks={})
-        async with bulk.read_extents(asked) as (reading, extents):
-            stored = await copying.store(
-                repository, reading, extents, about=dataclasses.replace(about, size=reading.size), parent=None,
-                progress=lambda *_: None,
-            )  # fmt: skip
+        stored = await copying.store(
+            repository,
+            lambda begin: bulk.read_extents(attrs.evolve(asked, begin=begin)),
+            about=about,
+            parent=None,
+            progress=lambda *_: None,
+        )
         fulls[name].append(loop.time() - began)
         adds[name] = stored.added
         before[name] = repository.manifest("b", stored.digest)

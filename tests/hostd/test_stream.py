@@ -197,6 +197,18 @@ async def test_only_what_may_have_changed_is_read(disks: Disks, link: BulkLink) 
         assert put_together(extents) == contents
 
 
+async def test_reading_goes_on_where_it_was_cut(disks: Disks, link: BulkLink) -> None:
+    qcow2(disks.root / "s.qcow2", {MIB: b"a" * 3 * MIB, 60 * MIB: b"b" * MIB})
+    _, whole = await read(link, chunk=MIB)
+    for begin in (0, 2 * MIB, 60 * MIB, 64 * MIB):
+        _, rest = await read(link, chunk=MIB, begin=begin)
+        assert put_together(rest)[begin:] == put_together(whole)[begin:]
+        assert rest[0].offset == begin
+    disks.ranges = [Range(offset=2 * MIB, length=2 * MIB, zero=False)]
+    _, rest = await read(link, since="old", chunk=MIB, begin=3 * MIB)
+    assert [(each.offset, each.length) for each in rest] == [(3 * MIB, MIB)]
+
+
 async def test_a_volume_is_written_and_nothing_else_of_it(disks: Disks, link: BulkLink) -> None:
     contents = bytearray(qcow2(disks.root / "v.qcow2", {MIB: b"a" * 3 * MIB, 60 * MIB: b"b" * MIB}))
     sent = [Extent(2 * MIB, MIB, b"c" * MIB), Extent(3 * MIB, 59 * MIB), Extent(SIZE - 512, 512, b"d" * 512)]

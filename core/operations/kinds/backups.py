@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from sqlmodel import Session, col
 
 from core import cloud
@@ -96,11 +96,16 @@ async def _copy(work: Work) -> None:
         parent=backup.parent_id,
         chunks={},
     )
+    host = work.hosts.get(host_id)
     meter = Meter(work)
     try:
-        async with work.hosts.get(host_id).read(asked) as (reading, extents):
-            sized = dataclasses.replace(about, size=reading.size)
-            stored = await copying.store(repository, reading, extents, about=sized, parent=before, progress=meter)
+        stored = await copying.store(
+            repository,
+            lambda begin: host.read(attrs.evolve(asked, begin=begin)),
+            about=about,
+            parent=before,
+            progress=meter,
+        )
     finally:
         await meter.close()
     work.note(manifest=stored.digest, chunks=stored.chunks, added=stored.added)

@@ -6,12 +6,13 @@ import asyncio
 import dataclasses
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar
 
-from core.errors import Failed
+from core.errors import Failed, Unknown
 from core.hosts.bulk import Extent
 from core.volumes.backups.manifest import Manifest
-from core.volumes.backups.repository import Repository
+from core.volumes.backups.repository import Repository, TooLate, Writer
 from hostd.spec import Reading
 
 AT_ONCE: Final = 4
@@ -19,6 +20,11 @@ AT_ONCE: Final = 4
 
 Progress = Callable[[int, int], None]
 """Told (bytes gone through, bytes in all)."""
+
+TRIES: Final = 5
+"""Cuts of a stream in a row that bring nothing forward before it is given up."""
+
+_PAUSE: Final = 0.1
 
 T = TypeVar("T")
 
@@ -35,49 +41,94 @@ class Stored:
     """Bytes the repository grew by, the manifest left out."""
 
 
-async def store(
-    repository: Repository,
-    reading: Reading,
-    extents: AsyncIterator[Extent],
-    *,
-    about: Manifest,
-    parent: Manifest | None,
-    progress: Progress,
-) -> Stored:
-    """Write a backup: `about` without its chunks. What is not read is as in `parent`.
+Open = Callable[[int], AbstractAsyncContextManager[tuple[Reading, AsyncIterator[Extent]]]]
+"""Opens a stream of the same contents from a byte on."""
 
-    Whatever is raised, the repository has the backup whole or does not have it. Raises Full, Unavailable, Unknown, and
-    what the stream raises.
+
+async def store(
+    repository: Repository, open: Open, *, about: Manifest, parent: Manifest | None, progress: Progress
+) -> Stored:
+    """Write a backup: `about` without its chunks and its size. What is not read is as in `parent`.
+
+    A stream that is cut is opened again where it was. Whatever is raised, the repository has the backup whole or does
+    not have it. Raises Full, Unavailable, TooLate, Unknown when TRIES cuts in a row brought nothing forward, and what
+    else the stream raises.
     """
-    chunks = dict(parent.chunks) if parent is not None and reading.since else {}
-    added = 0
     writer = await asyncio.to_thread(repository.begin, about.backup)
     try:
-        pending: deque[tuple[int, asyncio.Task[tuple[bytes, int]]]] = deque()
-        try:
-            async for extent in extents:
-                first = _number(extent, about)
-                if extent.data is None:
-                    for number in range(first, -(-(extent.offset + extent.length) // about.chunk)):
-                        chunks.pop(number, None)
-                else:
-                    pending.append((first, asyncio.create_task(asyncio.to_thread(writer.put, extent.data))))
-                if len(pending) == AT_ONCE:
-                    number, task = pending.popleft()
-                    chunks[number], more = await task
-                    added += more
-                progress(extent.offset + extent.length, reading.size)
-            while pending:
-                number, task = pending.popleft()
-                chunks[number], more = await task
-                added += more
-        finally:
-            await _let_finish(task for _, task in pending)
-        whole = dataclasses.replace(about, chunks=chunks)
+        chunks = _Chunks(writer, about)
+        failures = 0
+        while True:
+            before = chunks.reached
+            try:
+                async with open(chunks.reached) as (reading, extents):
+                    await chunks.take(reading, extents, parent=parent, progress=progress)
+                break
+            except TooLate:
+                raise
+            except Unknown:
+                failures = failures + 1 if chunks.reached == before else 1
+                if failures >= TRIES:
+                    raise
+            await asyncio.sleep(_PAUSE * 2**failures)
+        whole = dataclasses.replace(about, chunks=chunks.found, size=chunks.size)
         digest = await asyncio.to_thread(writer.finish, whole)
     finally:
         await _for_sure(writer.end)
-    return Stored(digest=digest, chunks=len(set(chunks.values())), added=added)
+    return Stored(digest=digest, chunks=len(set(whole.chunks.values())), added=chunks.added)
+
+
+class _Chunks:
+    """Chunks of a backup on their way into the repository."""
+
+    def __init__(self, writer: Writer, about: Manifest) -> None:
+        self._writer = writer
+        self._about = about
+        self._pending: deque[tuple[int, asyncio.Task[tuple[bytes, int]]]] = deque()
+        self.found: dict[int, bytes] = {}
+        self.added = 0
+        """Bytes stored."""
+        self.size = 0
+        """Of the disk."""
+        self.reached = 0
+        """All before this byte is stored, or being stored."""
+
+    async def take(
+        self,
+        reading: Reading,
+        extents: AsyncIterator[Extent],
+        *,
+        parent: Manifest | None,
+        progress: Progress,
+    ) -> None:
+        if not self.reached:
+            self.found = dict(parent.chunks) if parent is not None and reading.since else {}
+        self.size = reading.size
+        about = dataclasses.replace(self._about, size=self.size)
+        try:
+            async for extent in extents:
+                first = _number(extent, about)
+                end = extent.offset + extent.length
+                if extent.data is None:
+                    for number in range(first, -(-end // about.chunk)):
+                        self.found.pop(number, None)
+                else:
+                    task = asyncio.create_task(asyncio.to_thread(self._writer.put, extent.data))
+                    self._pending.append((first, task))
+                self.reached = end
+                if len(self._pending) == AT_ONCE:
+                    await self._settle()
+                progress(end, self.size)
+        finally:
+            # Threads cannot be stopped: nothing goes on behind the caller's back.
+            await asyncio.gather(*(task for _, task in self._pending), return_exceptions=True)
+            while self._pending:
+                await self._settle()
+
+    async def _settle(self) -> None:
+        number, task = self._pending.popleft()
+        self.found[number], added = await task
+        self.added += added
 
 
 async def contents(

@@ -53,6 +53,10 @@ class Damaged(Failed):
     """A backup cannot be read: what the repository holds of it is not what was stored."""
 
 
+class TooLate(Unknown):
+    """A lease ran out, or nearly: others may have acted on that, and what was done under it is begun anew."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Swept:
     """What a sweep gave back."""
@@ -225,11 +229,11 @@ class Lease:
         self._lock = threading.Lock()
 
     def renew(self) -> None:
-        """Unless it was renewed just now. Raises Unknown when it ran out, or nearly: others may act on that."""
+        """Unless it was renewed just now. Raises TooLate."""
         with self._lock:
             now = self._clock()
             if self._until and now > self._until - self._lasts / 3:
-                raise Unknown("the repository was not told in time that this goes on", hint="It is begun anew.")
+                raise TooLate("the repository was not told in time that this goes on", hint="It is begun anew.")
             if now > self._until - 0.9 * self._lasts:
                 self._store.put(self._name, json.dumps({"until": now + self._lasts}).encode())
                 self._until = now + self._lasts

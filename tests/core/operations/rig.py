@@ -131,7 +131,7 @@ class FakeLink:
             raise Unavailable(f"host {self.name}: no route to it")
         try:
             with self.fake.disks.reading(asked) as disk:
-                yield Reading(size=disk.size, since=disk.since), _extents(disk, asked.chunk)
+                yield Reading(size=disk.size, since=disk.since), _extents(disk, asked)
         except HostError as error:
             raise failed(error, self.name) from error
 
@@ -158,8 +158,8 @@ class FakeLink:
         return PowerState(record["power"]) if record.get("power") else None
 
 
-async def _extents(disk: Reader, chunk: int) -> AsyncIterator[Extent]:
-    for told in disk.chunks(chunk):
+async def _extents(disk: Reader, asked: Read) -> AsyncIterator[Extent]:
+    for told in disk.chunks(asked.chunk, asked.begin):
         await asyncio.sleep(0)
         yield Extent(told.offset, told.length, told.data)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,6 +73,9 @@ class World:
         self.disk = bytearray(SIZE)
         self.dirty: set[int] = set()
         self.last: Manifest | None = None
+        self.cuts: list[int] = []
+        """Chunks before which the stream is cut."""
+        self.opened: list[int] = []
         self.made: dict[str, tuple[str, bytes]] = {}
 
     def repository(self, store: Any = None) -> Repository:
@@ -88,7 +92,19 @@ class World:
     async def extents(self, numbers: Iterator[int]) -> AsyncIterator[Extent]:
         for number in numbers:
             data = bytes(self.disk[number * CHUNK : (number + 1) * CHUNK])
+            if number in self.cuts:
+                self.cuts.remove(number)
+                raise Unknown("cut")
             yield Extent(number * CHUNK, len(data), data if any(data) else None)
+
+    def stream(self, numbers: Iterable[int], *, since: bool) -> copying.Open:
+        @contextlib.asynccontextmanager
+        async def open(begin: int) -> AsyncIterator[tuple[Reading, AsyncIterator[Extent]]]:
+            left = iter([number for number in numbers if number * CHUNK >= begin])
+            self.opened.append(begin)
+            yield Reading(size=SIZE, since=since), self.extents(left)
+
+        return open
 
     def backup(self, name: str, *, incremental: bool = False, store: Any = None) -> Stored:
         repository = self.repository(store)
@@ -98,10 +114,13 @@ class World:
             backup=name, volume="v", size=SIZE, chunk=CHUNK, at=1,
             parent=parent.backup if parent else None, chunks={},
         )  # fmt: skip
-        reading = Reading(size=SIZE, since=incremental)
         stored = asyncio.run(
             copying.store(
-                repository, reading, self.extents(iter(numbers)), about=about, parent=parent, progress=lambda *_: None
+                repository,
+                self.stream(numbers, since=incremental),
+                about=about,
+                parent=parent,
+                progress=lambda *_: None,
             )
         )
         self.made[name] = (stored.digest, bytes(self.disk))
@@ -175,6 +194,20 @@ def test_an_incremental_backup_costs_what_changed(world: World) -> None:
     assert (full.chunks, more.chunks) == (COUNT, COUNT)
     assert 0 < more.added <= CHUNK + 20 < full.added
     assert world.backup("again").added == 0
+    world.check()
+
+
+def test_a_stream_that_is_cut_goes_on_where_it_was(world: World) -> None:
+    world.write(0, random.Random(1).randbytes(SIZE))
+    world.cuts = [0, 3, 7, 7, 12]
+    world.backup("first")
+    assert world.opened == [0, 0, 3 * CHUNK, 7 * CHUNK, 7 * CHUNK, 12 * CHUNK]
+    world.write(2 * CHUNK, b"changed" * 60)
+    world.cuts = [4]
+    world.backup("second", incremental=True)
+    world.cuts = [5] * copying.TRIES
+    with pytest.raises(Unknown):
+        world.backup("third")
     world.check()
 
 
