@@ -123,7 +123,7 @@ def _copies(on: Ground, volume: str) -> None:
             writes.append(loop.time() - began)
 
     as_controller(on, both)
-    path = f"/var/lib/skydeck/volumes/{volume}/disk.0.qcow2"
+    path = f"/var/lib/skydeck/volumes/{spec.uuid}/{volume}/disk.0.qcow2"
     copy = ["sh", "-c", f"cp {path} /var/lib/copy && sync /var/lib/copy && rm /var/lib/copy"]
     convert = ["sh", "-c", f"qemu-img convert -f qcow2 -O raw {path} /var/lib/copy && rm /var/lib/copy"]
     copied = [took(lambda: on.host.run(copy)) for _ in range(ROUNDS)]

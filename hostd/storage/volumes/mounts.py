@@ -1,8 +1,9 @@
 """Directories that volumes are kept in, and how it is known that they are the ones meant.
 
-A shared directory is mounted, and a mount that is missing leaves an empty directory in its place: volumes would seem
-lost, and new ones would fill the host's own disk. So it carries a file with the backend's uuid. It is written once, to
-a directory that is mounted and has nothing else in it; from then on a directory without it is not the one.
+A mount that is missing leaves an empty directory in its place: volumes would seem lost, and new ones would fill the
+host's own disk. Two backends in one directory would delete each other's volumes. So a directory that is not hostd's own
+carries a file with the backend's uuid. It is written once, to a shared directory only when that is mounted and has
+nothing else in it; from then on a directory without it is not the one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import attrs
 
@@ -29,28 +31,43 @@ _OPTIONS: Final = re.compile(r"[A-Za-z0-9_=.:,%/-]*")
 
 @attrs.frozen(kw_only=True)
 class Directory:
-    """A directory of this host's own."""
+    """A directory of this host's own, which may be on a disk of its own."""
 
+    backend: str
     path: Path
-    ours: bool
-    """hostd makes it."""
+    claimed: Path | None
+    """A file that says, on hostd's own disk, that the directory was marked once; None for one that hostd makes."""
 
     def reach(self) -> Path:
-        """Raises HostError(STORAGE) when it is not there."""
-        if self.ours:
+        """The directory, known to be the one. Raises HostError(STORAGE)."""
+        if self.claimed is None:
             self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        elif not self.path.is_dir():
+            return self.path
+        if not self.path.is_dir():
             raise HostError(
                 ErrorCode.STORAGE, f"there is no directory {self.path}", hint=f"make it on the host: mkdir {self.path}"
             )
+        if (found := _marked(self.path)) is None:
+            if self.claimed.exists():
+                raise HostError(
+                    ErrorCode.STORAGE,
+                    f"{self.path} is not the directory of this backend: it has no {MARKER}",
+                    hint=f"is its disk mounted at {self.path}?",
+                )
+            found = _mark(self.path, self.backend)
+        _belongs(self.path, found, self.backend)
+        if not self.claimed.exists():
+            self.claimed.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.claimed.touch()
         return self.path
 
 
 def own_directory(spec: BackendSpec, state: Path) -> Directory:
     """Of a `file` backend. Raises HostError(PROTOCOL)."""
+    uuid = checked(spec.uuid)
     if (path := _path(spec)) is not None:
-        return Directory(path=path, ours=False)
-    return Directory(path=state / "volumes", ours=True)
+        return Directory(backend=uuid, path=path, claimed=state / "backends" / uuid)
+    return Directory(backend=uuid, path=state / "volumes" / uuid, claimed=None)
 
 
 @attrs.frozen(kw_only=True)
@@ -81,22 +98,12 @@ class Shared:
         """The directory, mounted and known to be the one. Raises HostError(STORAGE)."""
         if self.export and not is_mounted(self.path):
             self._mount()
-        marker = self.path / MARKER
-        try:
-            found = marker.read_text().strip()
-        except (FileNotFoundError, NotADirectoryError):
-            found = self._mark(marker)
-        except OSError as bad:
-            raise HostError(ErrorCode.STORAGE, f"{self.path}: {bad.strerror}", hint=self._hint()) from bad
-        if found != self.backend:
-            raise HostError(
-                ErrorCode.STORAGE,
-                f"{self.path} belongs to backend {found}, not to {self.backend}",
-                hint="give each backend a directory of its own",
-            )
+        if (found := _marked(self.path, hint=self._hint())) is None:
+            found = self._claim()
+        _belongs(self.path, found, self.backend)
         return self.path
 
-    def _mark(self, marker: Path) -> str:
+    def _claim(self) -> str:
         """Make the directory this backend's, when it is mounted and nobody's; whose it then is."""
         if not self.path.is_dir() or mount_point(self.path) == Path("/"):
             raise HostError(ErrorCode.STORAGE, f"nothing is mounted at {self.path}", hint=self._hint())
@@ -106,18 +113,7 @@ class Shared:
                 f"{self.path} is not the directory of this backend: it has files, and no {MARKER}",
                 hint="mount the right one, or give the backend an empty directory",
             )
-        fresh = marker.with_name(f"{MARKER}.{os.getpid()}.new")
-        try:
-            fresh.write_text(f"{self.backend}\n")
-            try:
-                os.link(fresh, marker)  # of several hosts that do this at once, one wins
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
-        except OSError as bad:
-            raise HostError(ErrorCode.STORAGE, f"{self.path} cannot be written: {bad.strerror}") from bad
-        return marker.read_text().strip()
+        return _mark(self.path, self.backend)
 
     def _mount(self) -> None:
         self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -136,6 +132,43 @@ class Shared:
         if self.export:
             return f"from this host, try: mount -t nfs {self.export} {self.path} (package nfs-common)"
         return f"mount the shared directory at {self.path}"
+
+
+def _marked(path: Path, *, hint: str = "") -> str | None:
+    """Whose directory it is; None when that is not said. Raises HostError(STORAGE) when it cannot be read."""
+    try:
+        return (path / MARKER).read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as bad:
+        raise HostError(ErrorCode.STORAGE, f"{path}: {bad.strerror}", hint=hint) from bad
+
+
+def _mark(path: Path, backend: str) -> str:
+    """Say whose it is; of several that do so at once, one wins, and is answered. Raises HostError(STORAGE)."""
+    fresh = path / f"{MARKER}.{uuid4()}"
+    try:
+        fresh.write_text(f"{backend}\n")
+        try:
+            os.link(fresh, path / MARKER)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+        return (path / MARKER).read_text().strip()
+    except OSError as bad:
+        raise HostError(
+            ErrorCode.STORAGE, f"{path} cannot be written: {bad.strerror}", hint="root of this host must be able to"
+        ) from bad
+
+
+def _belongs(path: Path, found: str, backend: str) -> None:
+    if found != backend:
+        raise HostError(
+            ErrorCode.STORAGE,
+            f"{path} belongs to backend {found}, not to {backend}",
+            hint="give each backend a directory of its own",
+        )
 
 
 def is_mounted(path: Path) -> bool:

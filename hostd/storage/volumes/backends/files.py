@@ -1,7 +1,7 @@
 """Volumes as files: `file`, in a directory of this host, and `nfs`, in a directory that several hosts share.
 
 Options of both: `format`, qcow2 (the default) or raw. Raw volumes have no snapshots.
-Options of `file`: `path`, a directory that is there (hostd's own STATE/volumes, which it makes).
+Options of `file`: `path`, a directory that is there (else hostd makes its own, STATE/volumes/<backend uuid>).
 Options of `nfs`: `export` (host:/path), which this host mounts, with `mount_options`; or `path`, a shared directory
 that somebody else mounts. See `mounts`.
 

@@ -116,7 +116,7 @@ def backend(state: Path, *, live: LiveDisks | None = None, at: Callable[[str], N
 
 
 def directory(state: Path, volume: str = ONE) -> Path:
-    return state / "volumes" / volume
+    return state / "volumes" / BACKEND.uuid / volume
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_broken_off_anywhere_and_asked_again_it_is_done(name: str, model: Path, 
 
 def _is_tidy(files: FileBackend, state: Path, name: str) -> None:
     """Nothing is there but what manifests name; snapshots that are to be there hold what they held."""
-    for volume in os.listdir(state / "volumes"):
+    for volume in os.listdir(state / "volumes" / BACKEND.uuid):
         manifest = layers.read(directory(state, volume))
         assert manifest is not None
         base = {manifest.image.file} if manifest.image else set()
@@ -337,6 +337,27 @@ def test_a_share_that_cannot_be_is_refused(options: dict[str, str], tmp_path: Pa
             BackendSpec(uuid=BACKEND.uuid, driver="nfs", options=options), state=tmp_path, run=tmp_path, live=Nobody()
         )
     assert caught.value.code is ErrorCode.PROTOCOL
+
+
+def test_a_directory_is_one_backend_s_and_is_known_again(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+
+    def files(uuid: str = BACKEND.uuid) -> FileBackend:
+        spec = BackendSpec(uuid=uuid, driver="file", options={"path": str(path)})
+        return FileBackend(spec, state=tmp_path, run=tmp_path, live=Nobody())
+
+    for uuid, there in ((BACKEND.uuid, False), (BACKEND.uuid, True), (TWO, True)):
+        if not there or uuid == TWO:
+            with pytest.raises(HostError, match="no directory" if not there else "belongs to backend"):
+                files(uuid).create(ONE, SIZE, progress=quietly)
+            path.mkdir(exist_ok=True)
+        else:
+            files(uuid).create(ONE, SIZE, progress=quietly)
+    shutil.rmtree(path)
+    path.mkdir()  # its disk is not mounted
+    with pytest.raises(HostError, match="is not the directory of this backend"):
+        files().seen(ONE)
+    assert os.listdir(path) == []
 
 
 def test_a_share_that_is_not_mounted_is_no_empty_share(tmp_path: Path) -> None:
