@@ -248,6 +248,10 @@ class LiveDisks(Protocol):
         """From now on the guest writes to `top`, an empty qcow2 file that was made over its present file. Answers
         whether the guest's file systems were frozen meanwhile. Idempotent."""
 
+    def still(self, volume: str, *, quiesce: bool) -> AbstractContextManager[bool | None]:
+        """For as long as it takes a backend to take a snapshot by itself: whether the guest's file systems are frozen;
+        None when nobody has the volume open. Raises nothing else than LIBVIRT_DOWN."""
+
     def merge(self, volume: str, *, top: Path, base: Path, progress: Callable[[int], None]) -> None:
         """Commit `top`, and all between, down into `base`; when `top` is what the guest writes to, it writes to `base`
         from then on. Returns when that is so; the files are left. Idempotent."""

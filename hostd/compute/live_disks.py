@@ -7,8 +7,9 @@ changes a guest's definition along with the guest.
 
 from __future__ import annotations
 
+import contextlib
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -82,6 +83,28 @@ class RunningDisks:
                     return False  # it was frozen and taken, and may not have thawed by itself
         self._get().overlay(uuid, change, quiesce=False)
         return False
+
+    @contextlib.contextmanager
+    def still(self, volume: str, *, quiesce: bool) -> Iterator[bool | None]:
+        """Have the guest's agent freeze its file systems while the block runs; whether it did, None without a guest.
+        One whose agent does not answer is not frozen. Raises HostError(LIBVIRT_DOWN)."""
+        uuid = self.holder(volume)
+        if uuid is None or not quiesce:
+            yield None if uuid is None else False
+            return
+        frozen = False
+        try:
+            self._get().freeze(uuid)
+            frozen = True
+        except HostError as bad:
+            if bad.code is ErrorCode.LIBVIRT_DOWN:
+                raise
+        try:
+            yield frozen
+        finally:
+            # Also after an answer that came too late; with nobody to thaw it, nobody froze it either.
+            with contextlib.suppress(HostError):
+                self._get().thaw(uuid)
 
     def merge(self, volume: str, *, top: Path, base: Path, progress: Callable[[int], None] = _quietly) -> None:
         """Commit `top`, and all between, down into `base`, and have the guest stand on `base`.

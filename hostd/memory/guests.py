@@ -240,6 +240,9 @@ class MemoryGuests:
         self._held(volume)
         return quiesce
 
+    def still(self, volume: str, *, quiesce: bool) -> contextlib.AbstractContextManager[bool | None]:
+        return contextlib.nullcontext(None if self.holder(volume) is None else quiesce)
+
     def merge(self, volume: str, *, top: Path, base: Path, progress: Callable[[int], None]) -> None:
         self._held(volume)
 

@@ -41,6 +41,9 @@ class Nobody:
     def overlay(self, volume: str, top: Path, *, quiesce: bool) -> bool:
         raise self._nobody(volume)
 
+    def still(self, volume: str, *, quiesce: bool) -> contextlib.AbstractContextManager[bool | None]:
+        return contextlib.nullcontext()
+
     def merge(self, volume: str, *, top: Path, base: Path, progress: Progress) -> None:
         raise self._nobody(volume)
 

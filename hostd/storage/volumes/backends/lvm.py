@@ -187,14 +187,16 @@ class LvmBackend:
     def snapshot(self, volume: str, snapshot: str, *, quiesce: bool) -> bool | None:
         logical = self._all()
         now = self._there(volume, logical)
-        held = self._live.holder(volume) is not None
-        if checked(snapshot) not in _snapshots(volume, logical):
-            ages = [int(one.tag("age") or 0) for one in logical.values() if one.tag("of") == volume]
-            self._take(
-                now.name, f"frozen-{snapshot}", "--permission", "r",
-                "--addtag", f"of={volume}", "--addtag", f"age={max(ages, default=0) + 1}",
-            )  # fmt: skip
-        return False if held else None
+        # What was taken before a crash is there, and whether it was frozen went with it.
+        there = checked(snapshot) in _snapshots(volume, logical)
+        ages = [int(one.tag("age") or 0) for one in logical.values() if one.tag("of") == volume]
+        with self._live.still(volume, quiesce=quiesce and not there) as frozen:
+            if not there:
+                self._take(
+                    now.name, f"frozen-{snapshot}", "--permission", "r",
+                    "--addtag", f"of={volume}", "--addtag", f"age={max(ages, default=0) + 1}",
+                )  # fmt: skip
+        return frozen
 
     def delete_snapshot(self, volume: str, snapshot: str, *, progress: Progress) -> None:
         frozen = _snapshots(volume, self._all()).get(checked(snapshot))

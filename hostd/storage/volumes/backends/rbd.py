@@ -201,10 +201,12 @@ class RbdBackend:
             self._live.resize(volume, max(size, seen.size))
 
     def snapshot(self, volume: str, snapshot: str, *, quiesce: bool) -> bool | None:
-        held = self._live.holder(volume) is not None
-        if snapshot not in self._there(volume).snapshots:
-            self._must("snap", "create", "--no-progress", f"{self._image(volume)}@snapshot-{checked(snapshot)}")
-        return False if held else None
+        # What was taken before a crash is there, and whether it was frozen went with it.
+        there = snapshot in self._there(volume).snapshots
+        with self._live.still(volume, quiesce=quiesce and not there) as frozen:
+            if not there:
+                self._must("snap", "create", "--no-progress", f"{self._image(volume)}@snapshot-{checked(snapshot)}")
+        return frozen
 
     def delete_snapshot(self, volume: str, snapshot: str, *, progress: Progress) -> None:
         seen = self.seen(volume)
