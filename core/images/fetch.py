@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from core.errors import Forbidden, Invalid, Unavailable
+from core.errors import Forbidden, Invalid, NotFound, Unavailable
 from core.images import checksums, web
 from core.images.reach import Reach
 from core.images.stores import CHUNK, ImageStore, Partial, Progress, Stored, check_limit
@@ -59,7 +59,12 @@ def fetch_url(
         def further() -> int:
             return partial.size
 
-        _insist(download.attempt, further, url=url, pause=pause)
+        try:
+            _insist(download.attempt, further, url=url, pause=pause)
+        except (Invalid, NotFound):
+            # Refused for good: nobody will continue it.
+            partial.discard()
+            raise
         return partial.commit(expected=expected)
 
 

@@ -45,10 +45,11 @@ def get(url: str, *, reach: Reach, headers: Mapping[str, str] | None = None) -> 
             asked["Authorization"] = login
         with _translated(), contextlib.closing(_connection(parts, reach)) as connection:
             connection.request("GET", _target(connection, parts), headers=asked)
-            response = connection.getresponse()
-            if response.status not in _MOVED or not (location := response.headers.get("Location")):
-                yield response
-                return
+            # A response that ends with its connection has the socket for itself.
+            with connection.getresponse() as response:
+                if response.status not in _MOVED or not (location := response.headers.get("Location")):
+                    yield response
+                    return
         moved = split(urljoin(urlunsplit(parts), location))
         if parts.scheme == "https" and moved.scheme == "http":
             raise Invalid(f"{shown(url)} leads from https to http", hint="Name the final URL, with a checksum.")
