@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.server
 import io
 import lzma
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,66 +20,17 @@ from core.images import catalog, checksums, fetch, properties, reach, unpack, we
 from core.images.images import FORMATS
 from core.images.reach import Reach
 from core.images.stores import ImageStore
+from tests.core.images.site import Site, serving
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * 5000
 
 
-class Site(http.server.ThreadingHTTPServer):
-    """Answers by path; remembers what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages: dict[str, bytes] = {}
-        self.moved: dict[str, str] = {}
-        self.asked: list[tuple[str, str | None, str | None]] = []
-        self.trickle = threading.Event()
-
-    def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.server_address[1]}{path}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers["Authorization"], self.headers["Host"]))
-        if (to := self.server.moved.get(self.path)) is not None:
-            self.send_response(302)
-            self.send_header("Location", to)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        if self.path == "/trickle":
-            self.send_response(200)
-            self.end_headers()
-            while not self.server.trickle.wait(0.02):
-                self.wfile.write(b"x")
-            return
-        body = self.server.pages.get(self.path)
-        if body is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as site:
-        site.daemon_threads = True
+    with serving() as site:
         site.pages["/disk"] = DATA
-        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield site
-        site.trickle.set()
-        site.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -186,16 +135,12 @@ def test_redirects_are_followed_within_bounds(store: ImageStore, site: Site) -> 
 
 
 def test_a_login_is_for_its_own_server(store: ImageStore, site: Site) -> None:
-    with Site() as other:
+    with serving() as other:
         other.pages["/disk"] = DATA
-        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         site.moved |= {"/go": "/disk", "/away": other.url("/disk")}
         login = site.url("/go", "me:secret@127.0.0.1")
         take(store, login)
         take(store, login.replace("/go", "/away"))
-        other.shutdown()
-        thread.join()
     assert [login is not None for _, login, _ in site.asked] == [True, True, True]
     assert [login for _, login, _ in other.asked] == [None]
 

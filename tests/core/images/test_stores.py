@@ -267,7 +267,7 @@ def test_limits_and_checksums_hold_for_downloads(store: ImageStore, server: Serv
         fetch_url(store, server.url, limit=MIB)
     with pytest.raises(Invalid, match="sha256"):
         fetch_url(store, server.url, checksum="0" * 64)
-    assert store.usage().images == 0
+    assert (store.usage().images, store.usage().partials) == (0, 0)
 
 
 def test_other_urls_are_refused(store: ImageStore, tmp_path: Path) -> None:
