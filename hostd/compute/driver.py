@@ -1,8 +1,9 @@
 """The guest driver: converges instances on this host, and tells what is known of guests beyond that.
 
 `plan` decides, the steps here act; each looks first and does nothing that is done already, because it may have been
-done before a crash. `power` knows how to switch a guest off; `libvirt_driver` alone speaks to libvirt, and is
-imported as the driver starts.
+done before a crash. `plugging` changes what a running guest has, `power` switches one off, `acts` does what is no
+state, `live_disks` works on disks for the volumes; `libvirt_driver` alone speaks to libvirt, and is imported as the
+driver starts.
 """
 
 from __future__ import annotations

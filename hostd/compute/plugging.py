@@ -102,8 +102,11 @@ class Plugging:
             _reach(sources.get(uuid))
             self._pull_disk(uuid)
         # Gone from the guest's XML is not closed yet.
-        if self._runs():
+        try:
             self.libvirt.settle(self.spec.uuid)
+        except HostError as bad:
+            if bad.code not in (ErrorCode.BAD_STATE, ErrorCode.NOT_FOUND):  # it is off, and has nothing open
+                raise
 
     def _pull_disk(self, uuid: str) -> None:
         self._pull(
