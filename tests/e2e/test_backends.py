@@ -127,7 +127,8 @@ def test_a_guest_has_a_volume_of_a_service(
             backend.delete(RED)
         assert open_.value.code is ErrorCode.BAD_STATE
         if service.live:
-            assert backend.snapshot(RED, SNAPSHOT, quiesce=False) is False
+            # It has no agent that could freeze it.
+            assert backend.snapshot(RED, SNAPSHOT, quiesce=True) is False
             backend.extend(RED, 2 * SIZE)
             until(desk, f"[ $(cat /sys/block/${{d#/dev/}}/size) = {2 * SIZE // 512} ]")
             desk.type(f"{fill('B')}; echo writ''ten-again",

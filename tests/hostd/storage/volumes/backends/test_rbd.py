@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -104,6 +105,25 @@ def test_a_volume_that_is_not_there_is_none(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(HostError) as caught:
         backend(tmp_path).source(VOLUME)
     assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+class Agent(Nobody):
+    """A guest whose agent answers."""
+
+    def still(self, volume: str, *, quiesce: bool) -> contextlib.AbstractContextManager[bool | None]:
+        return contextlib.nullcontext(quiesce)
+
+
+def test_a_guest_is_frozen_for_a_snapshot_that_is_not_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = answering(monkeypatch, json.dumps(USED))
+    spec = BackendSpec(uuid=BACKEND, driver="rbd", options={"pool": "volumes"})
+    quiet = RbdBackend(spec, state=tmp_path, run=tmp_path, live=Agent())
+    assert quiet.snapshot(VOLUME, BACKEND, quiesce=True) is True
+    assert asked[-1][-2:] == ("--no-progress", f"volumes/volume-{VOLUME}@snapshot-{BACKEND}")
+    assert quiet.snapshot(VOLUME, OLD, quiesce=True) is False
+    assert asked[-1][-1] == f"volumes/volume-{VOLUME}", "it was looked at, and nothing was taken"
 
 
 def test_qemu_reads_who_it_is_from_a_configuration_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
