@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -242,7 +243,12 @@ def test_every_label_of_hostd_is_met_by_some_operation() -> None:
     assert left == [], "say in MEETS which operation comes by the new step"
 
 
-@pytest.mark.parametrize(("kind", "label"), PAIRS)
+def _long(kind: str, *rest: str) -> Any:
+    """A case; one of volumes is left to the long tests."""
+    return pytest.param(kind, *rest, marks=pytest.mark.e2e if kind in storage.SCENARIOS else ())
+
+
+@pytest.mark.parametrize(("kind", "label"), [_long(*pair) for pair in PAIRS])
 def test_hostd_dies(cloudlet: Cloudlet, kind: str, label: str) -> None:
     survive(cloudlet, kind, what="hostd", label=label)
 
@@ -255,7 +261,7 @@ UNDONE = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "step"), UNDONE)
+@pytest.mark.parametrize(("kind", "step"), [_long(*case) for case in UNDONE])
 def test_the_engine_dies_undoing(cloudlet: Cloudlet, kind: str, step: str) -> None:
     """Cancelled while nobody worked on it, and then killed again while it is taken back."""
     cloudlet.used = True
