@@ -32,6 +32,7 @@ ADMINS = [
     "flavor:set",
     "flavor:delete",
     "image:create_public",
+    "image:import_file",
     "instance:force_host",
     "instance:unlock_override",
     "host:list",
