@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hostd.drivers import DiskSource, LiveDisks
@@ -68,6 +70,9 @@ class Guest:
     def overlay(self, volume: str, top: Path, *, quiesce: bool) -> bool:
         self.file = top.name
         return quiesce
+
+    def still(self, volume: str, *, quiesce: bool) -> contextlib.AbstractContextManager[bool | None]:
+        return contextlib.nullcontext(quiesce)
 
     def merge(self, volume: str, *, top: Path, base: Path, progress: Callable[[int], None]) -> None:
         manifest = layers.read(self.directory)
@@ -144,8 +149,17 @@ def copied(model: Path, to: Path) -> Path:
     return to
 
 
+def image_of(source: DiskSource) -> DiskSource:
+    """What a chain stands on."""
+    while source.backing is not None:
+        source = source.backing
+    return attrs.evolve(source, name=os.path.realpath(source.name))
+
+
 WORK: dict[str, Callable[[FileBackend], object]] = {
     "create": lambda files: files.create(NEW, SIZE, progress=quietly),
+    "create_from": lambda files: files.create_from(NEW, SIZE, files.source(TWO), progress=quietly),
+    "create_over": lambda files: files.create_over(NEW, SIZE, image_of(files.source(TWO)), digest=DIGEST),
     "clone": lambda files: files.clone(NEW, 2 * SIZE, of=ONE, snapshot=NEW, progress=quietly),
     "extend": lambda files: files.extend(ONE, 2 * SIZE),
     "snapshot": lambda files: files.snapshot(ONE, TWO, quiesce=False),
@@ -157,6 +171,8 @@ WORK: dict[str, Callable[[FileBackend], object]] = {
 
 STANDS = {
     "create": {NEW: (0, 0, 0)},
+    "create_from": {NEW: (1, 8, 0, 0, 0, 6)},
+    "create_over": {NEW: (0, 0, 0, 0, 0, 6)},
     "clone": {NEW: (1, 2, 0, 0, 0, 6)},
     "revert": {ONE: (1, 2, 0, 0, 0, 6)},
 }
