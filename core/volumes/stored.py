@@ -43,7 +43,8 @@ def compare(session: Session, *, host_id: str | None = None) -> list[Stored]:
         select(BackendHost, Backend)
         .join(Backend, col(Backend.id) == col(BackendHost.backend_id))
         .join(Host, col(Host.id) == col(BackendHost.host_id))
-        .where(col(BackendHost.reachable), col(Host.state) == "up")
+        # Who knows of no room only opens what another keeps (an initiator of iSCSI), and does not see what is there.
+        .where(col(BackendHost.reachable), col(BackendHost.total_bytes) > 0, col(Host.state) == "up")
         .order_by(col(BackendHost.seen_at).desc(), col(BackendHost.host_id))
     )
     found, spoken_for = [], set()

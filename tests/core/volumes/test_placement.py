@@ -10,7 +10,7 @@ import pytest
 from core.errors import Conflict, NoValidHost, Unavailable
 from core.hosts import hosts
 from core.hosts.hosts import Host
-from core.volumes import placement
+from core.volumes import placement, stored
 from core.volumes.placement import Place, Request, filters, weighers
 from core.volumes.tables import BackendHost
 from tests.core.volumes.stock import Stock
@@ -117,6 +117,18 @@ def test_who_acts(world: World, stock: Stock) -> None:
         with pytest.raises(Unavailable, match="no host reaches nas now"):
             placement.actor(session, shared)
         assert placement.actor(session, local) == two, "its work waits for it"
+
+
+def test_who_only_opens_volumes_makes_none(world: World, stock: Stock) -> None:
+    opener, keeper = world.host("h1"), world.host("h2")
+    san = stock.add("san", driver="iscsi", hosts=(keeper,))
+    stock.seen("san", opener, total=0, free=0)
+    volume = stock.made(type="san")
+    with world.store.read() as session:
+        assert placement.reach(session, san) == {opener, keeper}
+        assert placement.actor(session, volume) == keeper
+        (found,) = [one for one in stored.compare(session) if one.backend.id == san]
+        assert found.seen.host_id == keeper
 
 
 def test_a_host_that_keeps_volumes_stays(world: World, stock: Stock) -> None:
