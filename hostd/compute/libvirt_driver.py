@@ -517,6 +517,9 @@ class Libvirt:
             return HostError(ErrorCode.NOT_FOUND, message)
         if code == libvirt.VIR_ERR_OPERATION_INVALID:
             return HostError(ErrorCode.BAD_STATE, message)
+        if "Failed to get" in message and " lock" in message:
+            hint = "another guest, or a tool on this host, has the disk open: it is written by one at a time"
+            return HostError(ErrorCode.BAD_STATE, message, hint=hint)
         if "No space left on device" in message:
             return HostError(ErrorCode.DISK_FULL, message, hint="free space on the host")
         if "interface" in message and ("No such device" in message or "MTU" in message):

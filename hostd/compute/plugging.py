@@ -169,9 +169,8 @@ def _reach(source: Callable[[], DiskSource] | None) -> None:
 
 def _not_attached(uuid: str, bad: HostError) -> HostError:
     message = bad.error.message
-    if "lock" in message:
-        hint = "another guest, or a tool on this host, has it open: a volume is written by one at a time"
-        return HostError(ErrorCode.BAD_STATE, f"volume {uuid} is in use: {message}", hint=hint)
+    if bad.code is ErrorCode.BAD_STATE and " lock" in message:
+        return HostError(ErrorCode.BAD_STATE, f"volume {uuid} is in use: {message}", hint=bad.error.hint)
     if "No more available PCI slots" in message:
         hint = "stop and start the instance: it gets room for more"
         return HostError(ErrorCode.BAD_STATE, f"no room for volume {uuid}: {message}", hint=hint)

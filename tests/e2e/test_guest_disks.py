@@ -98,6 +98,11 @@ def test_a_volume_goes_from_guest_to_guest_with_what_was_written(desk: Desk, fil
         assert locked.value.code is ErrorCode.BAD_STATE
         assert f"volume {RED} is in use" in locked.value.error.message
         assert set(live(desk)) == set(defined(desk)) == {BLUE}
+        desk.apply(want=Want.STOPPED, volumes=(blue,), hard=True)
+        with pytest.raises(HostError) as started:
+            desk.apply(volumes=(blue, red))
+        assert started.value.code is ErrorCode.BAD_STATE
+        desk.apply(volumes=(blue,))
     finally:
         second.apply(want=Want.ABSENT)
     assert desk.apply(volumes=(blue, red)) == ["attach_disks", "define"]
@@ -158,6 +163,21 @@ def test_a_guest_that_never_lets_go_keeps_its_volume(desk: Desk, files: Files, m
         assert f"does not let go of its volume {RED}" in deaf.value.error.message
         assert set(live(desk)) == set(defined(desk)) == {RED}
     assert desk.apply(volumes=(red,), **empty) == []
+
+
+def test_a_guest_without_a_free_slot_says_so_and_starts_with_all(desk: Desk, files: Files) -> None:
+    many = tuple(files.make(f"{number:08x}-1111-4222-8333-444444444444", size="1M") for number in range(1, 21))
+    desk.apply()
+    with pytest.raises(HostError, match="no room for volume") as full:
+        desk.apply(want=Want.PRESENT, volumes=many)
+    assert full.value.code is ErrorCode.BAD_STATE
+    plugged = live(desk)
+    assert 8 <= len(plugged) < len(many)
+    # Those that went before it are there, and the next apply says what shall become of them.
+    assert set(plugged) == {disk.volume for disk in many[: len(plugged)]}
+    desk.apply(want=Want.STOPPED, hard=True, volumes=many)
+    desk.apply(volumes=many)
+    assert len(live(desk)) == len(many)
 
 
 def test_limits_change_under_the_guest(desk: Desk, files: Files) -> None:
