@@ -241,12 +241,11 @@ class _Files:
         return self._settled(volume)
 
     def _merge_left_over(self, volume: str, directory: Path, manifest: Manifest, *, progress: Progress) -> None:
-        for done, layer in enumerate(left := manifest.left_over):
-            progress(100 * done // len(left))
+        for layer in manifest.left_over:
             above = manifest.above(layer)
             if self._live.holder(volume) is None:
                 self._idle(volume, directory, manifest)
-                manifest = self._merge_offline(directory, manifest, Merge(top=above, base=layer))
+                manifest = self._merge_offline(directory, manifest, Merge(top=above, base=layer), progress)
                 continue
             if (directory / layer).stat().st_nlink > 1:
                 continue  # a clone stands on it as well: it is merged when no guest has it open
@@ -259,7 +258,6 @@ class _Files:
             manifest = manifest.without(above, instead=layer)
             self._write(directory, manifest)
             self._do.remove(directory, [above])
-        progress(100)
 
     def _merge_uppermost(
         self, volume: str, directory: Path, manifest: Manifest, merge: Merge, progress: Progress
@@ -285,7 +283,7 @@ class _Files:
             return manifest.without(merge.top, instead=merge.base)
         return attrs.evolve(manifest, merging=None)
 
-    def _merge_offline(self, directory: Path, manifest: Manifest, merge: Merge) -> Manifest:
+    def _merge_offline(self, directory: Path, manifest: Manifest, merge: Merge, progress: Progress) -> Manifest:
         """Bring what is in the upper layer down into the lower one, which then takes its name. What the volume holds is
         the same at any moment."""
         if (directory / merge.base).stat().st_nlink > 1:
@@ -293,7 +291,7 @@ class _Files:
         self._write(directory, attrs.evolve(manifest, lowering=merge))
         disk = layers.chain(directory, manifest, merge.top)
         room = layers.size(directory, merge.top)
-        self._do.run("commit", lambda: qemu_img.commit(disk, size=room, where=directory))
+        self._do.run("commit", lambda: qemu_img.commit(disk, size=room, progress=progress))
         self._do.replace(directory / merge.base, directory / merge.top)
         manifest = manifest.without(merge.base, instead=merge.top)
         self._write(directory, manifest)

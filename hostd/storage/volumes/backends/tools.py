@@ -34,6 +34,12 @@ ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 BOUND: Final = ("setpriv", "--pdeathsig", "KILL")
 """Before a command that shall not outlive the thread which waits for it."""
 
+LIMITED: Final = ("prlimit", f"--as={4 << 30}", "--core=0", "--")
+"""Before a QEMU tool: what a damaged header could ask for must end somewhere."""
+
+LOCKED: Final = '" lock'
+"""Ends `Failed to get shared "write" lock`, which QEMU says of what another has open."""
+
 _PACE: Final = 4 << 20
 """Bytes a second below which a copy is taken for stuck."""
 
@@ -85,15 +91,27 @@ def copy(source: DiskSource, target: DiskSource, *, size: int, progress: Progres
 
     On the disk when it returns. Raises HostError(STORAGE), DISK_FULL.
     """
-    _installed("qemu-img")
-    argv = [
-        *BOUND, "qemu-img", "convert", "-p", "-n", "--target-is-zero", "-W", "-t", "writeback",
+    qemu_img(
+        "convert", "-p", "-n", "--target-is-zero", "-W", "-t", "writeback",
         "-f", source.format, "-O", target.format,
         blockdev.name(source), blockdev.name(target),
-    ]  # fmt: skip
+        size=size, progress=progress,
+    )  # fmt: skip
+
+
+def qemu_img(*argv: str, size: int, progress: Progress) -> None:
+    """Run qemu-img with a verb that moves `size` bytes at most, and tells of it (-p).
+
+    Raises HostError: DISK_FULL, BAD_STATE when somebody else has a disk of it open, STORAGE.
+    """
+    _installed("qemu-img")
     patience = 60 + size * _STEP / _PACE
     with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+        [*BOUND, *LIMITED, "qemu-img", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
     ) as tool:
         try:
             words = _follow(tool, patience, progress)
@@ -101,11 +119,18 @@ def copy(source: DiskSource, target: DiskSource, *, size: int, progress: Progres
             tool.kill()  # nothing happens to one that has ended
     if tool.returncode == 0:
         return
+    failed = ToolFailed("qemu-img", tool.returncode, words)
     if any(full in words for full in NO_SPACE):
         raise HostError(
             ErrorCode.DISK_FULL, f"disk full: {size} bytes were being copied", hint="free space in the backend"
         )
-    raise HostError(ErrorCode.STORAGE, str(ToolFailed("qemu-img", tool.returncode, words)))
+    if LOCKED in words:
+        raise HostError(
+            ErrorCode.BAD_STATE,
+            f"a disk is open in another process: {failed.last}",
+            hint="a guest, perhaps of another host, has it: detach it or stop that guest",
+        )
+    raise HostError(ErrorCode.STORAGE, str(failed))
 
 
 def _follow(tool: subprocess.Popen[bytes], patience: float, progress: Progress) -> str:

@@ -79,7 +79,7 @@ class Guest:
         assert manifest is not None
         if top.name not in manifest.layers or self.file == base.name:
             return
-        qemu_img.commit(layers.chain(self.directory, manifest, top.name), size=SIZE, where=self.directory)
+        qemu_img.commit(layers.chain(self.directory, manifest, top.name), size=SIZE, progress=progress)
         if self.file == top.name:
             self.file = base.name
         else:
