@@ -16,7 +16,7 @@ from tui.locator import Locator
 from tui.progress import pace
 from tui.verbs import Row, reason
 from tui.view import Form
-from tui.views import backups, image_members, images, launch, snapshots, volume_forms, volume_types
+from tui.views import backups, image_members, images, launch, snapshots, volume_forms, volume_new, volume_types
 
 SECOND = 1_000_000
 
@@ -108,9 +108,9 @@ def test_forms_of_volumes(roomy: Cloud) -> None:
     [scratch] = of(roomy, "volume", name="scratch")
     [held] = of(roomy, "volume", name="web-root")
     [image] = of(roomy, "image", name="debian-13")
-    said = submit(roomy, volume_forms.NEW_FORM, None, name="fresh", size="5")
+    said = submit(roomy, volume_new.NEW_FORM, None, name="fresh", size="5")
     assert said == "creating volume fresh"
-    assert submit(roomy, volume_forms.from_source("image"), image, name="of-image") == "creating volume of-image"
+    assert submit(roomy, volume_new.from_source("image"), image, name="of-image") == "creating volume of-image"
     [made] = of(roomy, "volume", name="of-image")
     assert (made["size_gb"], made["source_id"], made["bootable"]) == (3, image["id"], True)
     edited = submit(roomy, volume_forms.EDIT, scratch, name="kept", bootable="True", description="d")

@@ -24,7 +24,8 @@ from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, compact, facts, named, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.volume_forms import BACKUP, called
+from tui.views.volume_forms import BACKUP
+from tui.views.volume_new import called
 from tui.views.volumes import note, size, status
 from tui.views.wires import listed
 

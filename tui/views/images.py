@@ -10,7 +10,7 @@ from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views import image_members, launch
 from tui.views.cells import aged, compact, facts, plain, short, yes_no
 from tui.views.policy import needs_role
-from tui.views.volume_forms import YES_NO, from_source
+from tui.views.volume_new import YES_NO, from_source
 from tui.views.wires import listed, table
 
 STATUS = {

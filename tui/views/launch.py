@@ -10,7 +10,7 @@ from typing import Any
 from tui.locator import Locator
 from tui.verbs import Row
 from tui.view import Cell, Field, Form, Lines, Loaded
-from tui.views import volume_forms
+from tui.views import volume_new
 from tui.views.cells import compact
 from tui.views.wires import listed, words
 
@@ -125,7 +125,7 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         "groups": {row["id"]: row["name"] for row in groups},
         "volumes": {row["id"]: row["name"] or row["id"] for row in bootable},
         "needed": {row["id"]: needed_gb(row) for row in images},
-        "kept": volume_forms.quota(session, ctx, "volumes", "gigabytes"),
+        "kept": volume_new.quota(session, ctx, "volumes", "gigabytes"),
     }
     # With one group, or none made yet, every port gets the default one.
     hidden = frozenset({"groups"}) if len(groups) < 2 else frozenset[str]()
@@ -239,7 +239,7 @@ def _root(values: dict[str, str]) -> tuple[Any, ...]:
         return ()
     root: dict[str, Any] = {"destination_type": "volume", "boot_index": 0}
     if values["boot"] in (KEPT, GONE):
-        size = volume_forms.number(values["size"], "size")
+        size = volume_new.number(values["size"], "size")
         root |= {"source_type": "image", "uuid": values["image"], "size_gb": size}
         root["delete_on_termination"] = values["boot"] == GONE
     else:
@@ -273,7 +273,7 @@ def preview(loaded: Loaded, values: dict[str, str]) -> Lines:
         if values["boot"] in (KEPT, GONE):
             size = values["size"].strip()
             more = {"volumes": count, "gigabytes": count * int(size) if size.isdecimal() else 0}
-            cells += volume_forms.after(loaded.facts["kept"], more)[1:]
+            cells += volume_new.after(loaded.facts["kept"], more)[1:]
         lines.append(cells)
     if values["boot"] in (KEPT, GONE):
         least = max(1, loaded.facts["needed"].get(values["image"], 1))

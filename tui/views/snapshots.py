@@ -9,7 +9,8 @@ from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, named, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.volume_forms import SNAPSHOT, called, from_source
+from tui.views.volume_forms import SNAPSHOT
+from tui.views.volume_new import called, from_source
 from tui.views.volumes import note, size, status
 from tui.views.wires import listed
 

@@ -9,7 +9,7 @@ from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import facts, plain, short, yes_no
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.volume_forms import YES_NO
+from tui.views.volume_new import YES_NO
 from tui.views.wires import listed
 
 BACKEND_SPEC = "volume_backend_name"

@@ -26,7 +26,8 @@ from tui.verbs import (
 from tui.view import Cell, Column, Lines, Tab, View
 from tui.views.cells import aged, compact, facts, named, plain, short, yes_no
 from tui.views.pages import recent
-from tui.views.volume_forms import BACKUP, EDIT, EXTEND, IMAGE, NEW_FORM, OFFER, SNAPSHOT
+from tui.views.volume_forms import BACKUP, EDIT, EXTEND, IMAGE, OFFER, SNAPSHOT
+from tui.views.volume_new import NEW_FORM
 from tui.views.wires import listed, table
 
 STATUS: dict[str, tuple[str, str]] = {
