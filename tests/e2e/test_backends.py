@@ -249,7 +249,7 @@ LVM_EXTRA = Extra(
     modules=("dm-mod", "dm-thin-pool", "dm-snapshot"),
     commands=(
         "lvm", "lvs", "lvcreate", "lvchange", "lvextend", "lvconvert", "lvremove", "lvrename", "vgcreate", "vgremove",
-        "dmsetup", "qemu-img", "qemu-io", "setpriv",
+        "dmsetup", "qemu-img", "qemu-io", "setpriv", "prlimit",
     ),
     packages=("thin-provisioning-tools",),
     scratch_mib=512,
