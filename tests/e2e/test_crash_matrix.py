@@ -498,7 +498,8 @@ def _limit_volume(cloud: Cloud) -> Scenario:
 
     def act() -> Operation:
         name = f"q{time.time_ns()}"
-        cloud.ask(qos.create, name=name, specs={"total_iops_sec": "500"})
+        # Other limits than it had: the next case would have nothing to do.
+        cloud.ask(qos.create, name=name, specs={"total_iops_sec": str(500 + time.time_ns() % 500)})
         cloud.ask(qos.associate, name, types.DEFAULT)
         return next(one for one in cloud.open_operations() if one.kind == "instance.update")
 

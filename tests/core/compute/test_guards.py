@@ -77,6 +77,14 @@ TABLE = {
             "member",
         ),
     ),
+    "create_image": (
+        ["active", "stopped", "paused", "suspended"],
+        [None],
+        False,
+        True,
+        "image_snapshot",
+        "member",
+    ),
     "reboot_hard": (
         ["active", "stopped", "paused", "suspended", "error"],
         [None, *HARD],

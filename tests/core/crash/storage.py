@@ -136,7 +136,7 @@ def _from_image(cloudlet: Cloudlet) -> Operation:
 def _limit(cloudlet: Cloudlet) -> Operation:
     """The type's QoS changes, and with it the guest: an update of it."""
     name = f"q{cloudlet.world.store.clock.hex()[:8]}"
-    write(cloudlet, qos.create, name=name, specs={"total_iops_sec": "500"})
+    write(cloudlet, qos.create, name=name, specs={"total_iops_sec": str(500 + int(name[1:], 16) % 500)})
     write(cloudlet, qos.associate, name, types.DEFAULT)
     return cloudlet.world.operations()[-1]
 
