@@ -49,6 +49,7 @@ async def convert(
             # The open files go in instead of their paths: nobody else can reach the store's directories.
             os.fchmod(reading, 0o444)
             os.fchown(writing, _NOBODY, _NOBODY)
+            os.fchmod(writing, 0o600)  # an earlier attempt may have finished it
             nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
         process = await asyncio.create_subprocess_exec(
             prlimit, *limits, qemu_img, "convert", "-p", "-f", "raw", "-O", FORMATS[disk_format],
