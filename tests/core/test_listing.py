@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import JSON
+from sqlmodel import col
 
 from core import cloud, listing, lists
 from core.compute import flavors, keypairs
+from core.compute.instances.table import Instance
 from core.config import Config
 from core.context import Context
 from core.errors import Forbidden, Invalid
@@ -23,9 +25,12 @@ from core.network import floating_ips, networks, rbac, routers, security_groups,
 from core.network import lists as network_lists
 from core.operations.operations import Operation
 from core.sql import select
+from core.volumes import qos, transfers
+from core.volumes.tables import Backup
 from hostd.spec import CachedImage
 from tests.core.compute.test_keypairs import ED
 from tests.core.conftest import KINDS, fresh_database
+from tests.core.volumes.stock import Stock
 from tests.core.world import World
 
 NAMES = ["b", "a", "B", "é", "a", "web-10", "web-2", "z", "a", "_"]
@@ -71,6 +76,35 @@ def _fill_images(world: World, friend: Context) -> None:
             caching.observed(session, host, held)
 
 
+def _fill_volumes(world: World) -> None:
+    """Two backends; volumes that servers have, with snapshots, offered, and backed up."""
+    stock = Stock(world)
+    with world.store.read() as session:
+        hosts = list(session.execute(select(Host.id).order_by(col(Host.name))).scalars())
+        servers = list(session.execute(select(Instance.id)).scalars())[:2]
+    stock.add("nas", hosts=tuple(hosts[:2]))
+    stock.seen("local", hosts[0])
+    with world.store.write() as session:
+        for name in ("slow", "fast"):
+            qos.create(session, world.admin, name=name)
+        qos.associate(session, world.admin, "slow", "nas")
+    for number in range(6):
+        volume = stock.made(name=NAMES[number], type="nas" if number % 2 else None, size_gb=1 + number % 3)
+        if number < 2:
+            stock.snapshot(volume, name=f"s{number}")
+            stock.attach(volume, servers[number])
+        elif number < 4:
+            with world.store.write() as session:
+                transfers.create(session, world.admin, volume=volume.id)
+                session.add(
+                    Backup(
+                        id=f"backup{number}", name="b", project_id=world.admin.project_id, user_id=world.admin.user_id,
+                        volume_id=volume.id, size_gb=1, parent_id="backup2" if number == 3 else None,
+                        created_at=number, updated_at=number,
+                    )
+                )  # fmt: skip
+
+
 def _fill(world: World) -> World:
     for name in ("lan", "dmz"):
         with world.store.write() as session:
@@ -109,6 +143,7 @@ def _fill(world: World) -> World:
         )
     _fill_networking(world, world.someone("member", name="ann"))
     _fill_images(world, world.someone("member", name="ann"))
+    _fill_volumes(world)
     with world.store.write() as session:
         session.get(Operation, 3).error = {"title": "no"}  # type: ignore[union-attr]
         session.get(Operation, 4).started_at = 7  # type: ignore[union-attr]
