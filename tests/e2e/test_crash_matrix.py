@@ -27,7 +27,7 @@ from core.operations import engine
 from core.operations.operations import Operation, State
 from core.sql import select
 from core.volumes import backends, backups, qos, snapshots, types, upload, volumes
-from core.volumes.tables import LOCAL, Backend, BackendHost
+from core.volumes.tables import LOCAL, Backend, BackendHost, CachedImageRow
 from hostd.crash import labels as labels_of
 from hostd.relay import STATE
 from hostd.serve import drivers
@@ -605,16 +605,19 @@ def _look(cloud: Cloud) -> Scenario:
 
 def _create_image(cloud: Cloud) -> Scenario:
     _with_guest(cloud, "ACTIVE")
+    name = f"of-guest-{time.time_ns()}"
 
     def end() -> None:
         _is(cloud, "ACTIVE")
-        cloud.delete_image("of-guest")
+        cloud.delete_image(name)
 
-    return lambda: cloud.ask(snapshots_of_servers.create_image, cloud.config, GUEST, name="of-guest")[1], end
+    return lambda: cloud.ask(snapshots_of_servers.create_image, cloud.config, GUEST, name=name)[1], end
 
 
 def _prefetch(cloud: Cloud) -> Scenario:
     _forget_images(cloud)
+    held = select(CachedImageRow.digest).where(col(CachedImageRow.host_id) == cloud.host(HOST).id)
+    cloud.until(lambda: not cloud.store_has(held.where(col(CachedImageRow.present))), "the cache is seen to be empty")
 
     def act() -> Operation:
         (operation,) = cloud.ask(caching.prefetch, "tiny", hosts=[HOST])
