@@ -3,7 +3,6 @@ by the hosts themselves (core.hosts.storage)."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from sqlmodel import Session, col
@@ -18,11 +17,9 @@ from core.operations import operations
 from core.sql import select
 from core.store import clock_of, now
 from core.volumes.tables import SHARED_DRIVERS, Backend, Volume
-from hostd.spec import BackendSpec
+from hostd.spec import BACKEND_OPTIONS, BackendSpec
 
 DRIVERS: Final = ("file", "lvm", *SHARED_DRIVERS)
-
-_OPTION: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def create(
@@ -52,7 +49,7 @@ def create(
         id=clock_of(session).uuid(),
         name=name,
         driver=driver,
-        options=_options(options or {}),
+        options=_options(driver, options or {}),
         hosts=_hosts(session, ctx, hosts),
         availability_zone=availability_zone,
         max_over_subscription=_ratio(max_over_subscription),
@@ -100,7 +97,7 @@ def set(
         "name": name,
         "enabled": enabled,
         "disabled_reason": "" if enabled else disabled_reason,
-        "options": None if options is None else _options(options),
+        "options": None if options is None else _options(backend.driver, options),
         "availability_zone": availability_zone,
         "max_over_subscription": None if max_over_subscription is None else _ratio(max_over_subscription),
         "reserved_percent": None if reserved_percent is None else _percent(reserved_percent),
@@ -125,7 +122,7 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> None:
         # The record of deleted volumes names it.
         raise Conflict(
             f"backend {backend.name} held volumes, whose record is kept",
-            hint=f"skydeck volume backend set --disable {backend.name} keeps new ones away.",
+            hint=f"skydeck storage backend set --disable {backend.name} keeps new ones away.",
         )
     session.delete(backend)
     session.flush()
@@ -137,7 +134,7 @@ def find(session: Session, ctx: Context, id_or_name: str) -> Backend:
     query = select(Backend).where((col(Backend.id) == id_or_name) | (col(Backend.name) == id_or_name))
     row = session.execute(query).scalars().first()
     if row is None:
-        raise NotFound(f"no backend {id_or_name!r}", hint="skydeck volume backend list shows them.")
+        raise NotFound(f"no backend {id_or_name!r}", hint="skydeck storage backend list shows them.")
     return row
 
 
@@ -180,10 +177,11 @@ def _name(session: Session, name: str) -> None:
         raise Conflict(f"a backend named {name!r} exists", hint="Choose another name.")
 
 
-def _options(options: dict[str, str]) -> dict[str, str]:
+def _options(driver: str, options: dict[str, str]) -> dict[str, str]:
     for key, value in options.items():
-        if not _OPTION.fullmatch(key):
-            raise Invalid(f"{key[:40]!r} is no option", hint="Lower case letters, digits and underscores.")
+        if key not in BACKEND_OPTIONS[driver]:
+            known = ", ".join(sorted(BACKEND_OPTIONS[driver]))
+            raise Invalid(f"{key[:40]!r} is no option of {driver}", hint=f"One of {known}.")
         if len(value) > names.LONGEST or not value.isprintable():
             raise Invalid(f"option {key} holds unprintable characters, or more than {names.LONGEST}")
     return dict(sorted(options.items()))

@@ -56,6 +56,7 @@ from hostd.spec.codec import (
     load,
 )
 from hostd.spec.desired import (
+    BACKEND_OPTIONS,
     BackendSpec,
     DiskFormat,
     DiskLimits,
@@ -132,6 +133,7 @@ from hostd.spec.tracing import (
 
 __all__ = (
     "ACTS",
+    "BACKEND_OPTIONS",
     "CALLS",
     "HEADER",
     "MAX_FRAME",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -57,6 +57,16 @@ class ImageRef:
     """Bytes of the file."""
     virtual_size: int
     """Bytes a guest would see; equals `size` for raw, kernels and ramdisks."""
+
+
+BACKEND_OPTIONS: Final[dict[str, frozenset[str]]] = {
+    "file": frozenset({"path", "format"}),
+    "nfs": frozenset({"export", "mount_options", "path", "format"}),
+    "lvm": frozenset({"vg", "pool"}),
+    "iscsi": frozenset({"portal", "path", "iqn", "control", "initiators"}),
+    "rbd": frozenset({"pool", "user", "conf", "keyring", "secret"}),
+}
+"""What each driver takes. Anything else is a mistake in writing, and would silently mean the default."""
 
 
 @attrs.frozen(kw_only=True)

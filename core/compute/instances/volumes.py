@@ -109,7 +109,7 @@ def check_reach(session: Session, instance: Instance, volume: Volume) -> None:
     if here.id not in placement.reach(session, backend.id):
         raise Conflict(
             f"host {here.name} does not reach backend {backend.name}, where volume {called} is",
-            hint=f"skydeck host show {here.name} tells why.",
+            hint=f"skydeck storage host show {here.name} tells why.",
         )
 
 

@@ -58,7 +58,7 @@ def choose_actor(session: Session, backend_ids: Collection[str]) -> str:
         names = session.execute(select(Backend.name).where(col(Backend.id).in_(backend_ids))).scalars()
         raise Unavailable(
             f"no host reaches {' and '.join(sorted(names))} now",
-            hint="skydeck volume backend list tells what each host says of it.",
+            hint="skydeck storage backend list tells what each host says of it.",
         )
     busy = (
         select(Operation.lane, func.count())

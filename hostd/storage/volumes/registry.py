@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from hostd.drivers import LiveDisks
-from hostd.spec import BackendSpec, ErrorCode, HostError
+from hostd.spec import BACKEND_OPTIONS, BackendSpec, ErrorCode, HostError
 from hostd.storage.volumes.backend import Backend
 
 BACKENDS: Final = {
@@ -35,5 +35,7 @@ def make(spec: BackendSpec, *, state: Path, run: Path, live: LiveDisks) -> Backe
         raise HostError(
             ErrorCode.PROTOCOL, f"unknown storage driver {spec.driver!r}", hint=f"one of {', '.join(BACKENDS)}"
         ) from None
+    if unknown := sorted(spec.options.keys() - BACKEND_OPTIONS[spec.driver]):
+        raise HostError(ErrorCode.PROTOCOL, f"{spec.driver} backend: unknown option {unknown[0]!a}")
     maker = cast(Make, getattr(importlib.import_module(module), name))
     return maker(spec, state=state, run=run, live=live)

@@ -38,11 +38,11 @@ def test_a_cloud_begins_with_each_hosts_own_disk(world: World) -> None:
 def test_a_backends_life(world: World, stock: Stock) -> None:
     one, two = world.host("h1"), world.host("h2")
     world.host("h3", up=False)
-    made = do(world, backends.create, name="nas", driver="nfs", options={"share": "nas:/v"}, hosts=("h1", "h3"))
+    made = do(world, backends.create, name="nas", driver="nfs", options={"export": "nas:/v"}, hosts=("h1", "h3"))
     assert [(row.kind, row.lane, row.object_name) for row in world.operations()] == [("backend.look", one, "nas")]
-    do(world, backends.set, "nas", options={"share": "nas:/w"}, all_hosts=True)
+    do(world, backends.set, "nas", options={"export": "nas:/w"}, all_hosts=True)
     assert [row.lane for row in world.operations()[1:]] == [one, two]
-    assert backends.spec_of(world.rows(Backend)[1]).options == {"share": "nas:/w"}
+    assert backends.spec_of(world.rows(Backend)[1]).options == {"export": "nas:/w"}
     stock.seen("nas", one)
     do(world, types.create, name="nas", extra_specs={"volume_backend_name": "nas"})
     volume = stock.made(type="nas")
@@ -68,7 +68,7 @@ def test_a_backends_life(world: World, stock: Stock) -> None:
         ({"driver": "floppy"}, "unknown driver 'floppy'"),
         ({"driver": "lvm", "availability_zone": "nova"}, "zones of its hosts"),
         ({"options": {"-x": "1"}}, "'-x' is no option"),
-        ({"options": {"share": "a\nb"}}, "unprintable"),
+        ({"options": {"path": "a\nb"}}, "unprintable"),
         ({"max_over_subscription": 0.5}, "no over-subscription"),
         ({"reserved_percent": 100}, "cannot be reserved"),
         ({"name": " x"}, "without blanks"),
