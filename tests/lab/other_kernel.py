@@ -52,7 +52,7 @@ exec switch_root /newroot /init
 
 MAIN: Final = """#!{shell}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
-mount -t tmpfs run /run; mkdir -p /run/netns /run/lock; mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run; mkdir -p /run/netns /run/lock
 ldconfig; ip link set lo up
 cd {directory}
 {command}
