@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session, create_engine
 
-from core.errors import Unavailable
+from core.errors import Forbidden, Unavailable
 
 WRITE_LOCK = 0x5D_5D_00_01
 """PostgreSQL advisory lock that serialises writers."""
@@ -67,6 +67,8 @@ class Store:
         self.url = url
         self.clock = clock or Clock()
         self.on_commit = on_commit
+        self.read_only = ""
+        """Why nothing may be changed by whoever holds this store; empty when it may."""
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self._path: Path | None = None
         self._watcher: Any = None
@@ -124,8 +126,14 @@ class Store:
             yield session
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Session]:
-        """One transaction: all of it or nothing. Never wait for a network inside one."""
+    def write(self, *, ticket: bool = False) -> Iterator[Session]:
+        """One transaction: all of it or nothing. Never wait for a network inside one.
+
+        `ticket`: it only asks leave to look (core.door), which a store that is read only may do as well. Raises
+        Forbidden when it may not write.
+        """
+        if self.read_only and not ticket:
+            raise Forbidden(self.read_only, hint="Nothing was changed. Leave read-only mode to change things.")
         with self.clear_errors(), self._turn(), Session(self._writer, expire_on_commit=False) as session:
             session.info["clock"] = self.clock
             with session.begin():
