@@ -140,6 +140,18 @@ def used(session: Session, project_id: str, resource: str) -> int:
     return int(session.execute(counter(project_id)).scalar_one() or 0)
 
 
+def tally(session: Session, project_id: str) -> dict[str, int]:
+    """How much a project has now of everything that is counted; of families those that are limited."""
+    limited = limits(session, project_id)
+    members = (resource for resource in _members(session) if limited[resource] != UNLIMITED)
+    return {resource: used(session, project_id, resource) for resource in (*_counters, *members)}
+
+
+def lift(session: Session, project_id: str) -> None:
+    """Nothing is limited in the rest of this session: for a rehearsal that is to tell by how much a quota is passed."""
+    session.info.setdefault(_LIMITS, {})[project_id] = dict.fromkeys(limits(session, project_id), UNLIMITED)
+
+
 def room(session: Session, project_id: str, resource: str) -> int | None:
     """How much more a project may take; None when unlimited. Never negative."""
     limit = limits(session, project_id)[resource]
