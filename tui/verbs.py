@@ -179,6 +179,7 @@ TOPOLOGY = Verb(
     action="topology",
 )
 NEW = Verb(name="new", key="n", label="new", help="Make a new one", needs=Needs.NOTHING, action="new")
+CLONE = Verb(name="clone", key="N", label="clone", help="Make another one like it", needs=Needs.OBJECT, action="clone")
 
 
 def deletion(
@@ -202,9 +203,9 @@ def deletion(
     )
 
 
-def editing(form: Form, *, help: str, disabled_reason: Callable[[Any, Row], Reason | None]) -> Verb:
-    """The `e` of a noun: its form, filled in with what is."""
-    return Verb(
+def editing(form: Form, *, help: str, disabled_reason: Callable[[Any, Row], Reason | None]) -> tuple[Verb, Verb]:
+    """The `e` of a noun, its form filled in with what is; and its `E`, the same as YAML."""
+    edit = Verb(
         name="edit",
         key="e",
         label="edit",
@@ -212,6 +213,16 @@ def editing(form: Form, *, help: str, disabled_reason: Callable[[Any, Row], Reas
         needs=Needs.OBJECT,
         form=form,
         disabled_reason=disabled_reason,
+    )
+    return edit, Verb(
+        name="edit_yaml",
+        key="E",
+        label="as yaml",
+        help="Change it as YAML, in your editor",
+        needs=Needs.OBJECT,
+        action="edit_yaml",
+        disabled_reason=disabled_reason,
+        footer=False,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Any
 
 from tui.locator import Locator
@@ -44,6 +45,20 @@ class Tab:
     """(read session, context, row, now) to the page's lines. None: the console log, which is the screen's own."""
 
 
+class Holds(StrEnum):
+    """What a field's text stands for."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    """A whole number; nothing is null."""
+    FLAG = "flag"
+    """Two choices, `True` and `False`."""
+    WORDS = "words"
+    """Several, by comma or blank; written back by comma."""
+    PAIRS = "pairs"
+    """KEY=VALUE, by comma."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Field:
     """One line of a form."""
@@ -55,6 +70,18 @@ class Field:
     several: bool = False
     """Any number of them; the value is theirs, by comma."""
     hint: str = ""
+    holds: Holds = Holds.TEXT
+    """What the text stands for where it is written as YAML."""
+    word: str = ""
+    """What it is called in YAML and as an option of a command that is made from the form; empty: as `name`."""
+    kept: bool = False
+    """The next form begins with what was chosen last."""
+    document: bool = False
+    """The name of a file that can be written in an editor from here."""
+
+    @property
+    def called(self) -> str:
+        return self.word or self.name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +97,7 @@ class Loaded:
     problem: tuple[str, str] | None = None
     """Why it cannot be filled in at all, and the next act: no host, no image."""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What `Form.preview` needs, e.g. quotas."""
+    """What `Form.preview` and `Form.command` need, e.g. the names that ids stand for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +109,14 @@ class Form:
     submit: Callable[[Any, Any, Any, dict[str, str]], str]
     """(store, config, context, values) to what was done, in words. Raises SkydeckError."""
     preview: Callable[[Loaded, dict[str, str]], Lines] = lambda loaded, values: []
-    """What this would mean: quota after, the equivalent command."""
+    """What is to be known besides: what would be lost. Quotas and refusals come of rehearsing, not from here."""
+    command: Callable[[Loaded, dict[str, str]], Sequence[Sequence[str]]] | None = None
+    """The commands that do the same, without `skydeck`. Raises SkydeckError for values that have none. None: made from
+    the form, as for a noun that has no commands of its own."""
+    rehearsed: bool = True
+    """Whether `submit` changes nothing but the database, so that it can be run and taken back while one types."""
+    like: Callable[[Any, Any, Row], Loaded] | None = None
+    """(read session, context, row) to the start of another one like the row."""
     then: Locator | None = None
     """Where to look after it was accepted."""
 

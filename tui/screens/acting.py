@@ -6,6 +6,7 @@ The browser acts on the cursor or the marks, the detail page on its one object; 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -248,6 +249,23 @@ class ActingScreen(Screen[None]):
             return
         # A new one is often like the one under the cursor: in the same network, of the same group.
         self.fill_in(self.view.form, self.under_cursor())
+
+    def go_clone(self, row: Row | None) -> None:
+        """The form of a new one, filled in as this one is."""
+        assert row is not None
+        form = self.view.form
+        assert form is not None
+        assert form.like is not None
+        self.fill_in(dataclasses.replace(form, load=form.like), row)
+
+    def go_edit_yaml(self, row: Row | None) -> None:
+        """Change what its form changes, as YAML."""
+        assert row is not None
+        from tui.forms import as_yaml
+
+        form = self.verb("edit").form
+        assert form is not None
+        as_yaml.change(self, form, row)
 
     def go_topology(self, row: Row | None) -> None:
         from tui.screens.topology import TopologyScreen

@@ -229,7 +229,7 @@ VIEW = View(
             done="changed",
         ),
         NEW,
-        editing(
+        *editing(
             Form(
                 title="Change backend",
                 fields=(Field(name="name", label="name"), *_SHARED_FIELDS),

@@ -269,7 +269,7 @@ VIEW = View(
             done="drilling",
         ),
         NEW,
-        editing(EDIT, help="Change name and description", disabled_reason=needs_role("backup:set")),
+        *editing(EDIT, help="Change name and description", disabled_reason=needs_role("backup:set")),
         deletion(_run("delete"), help="Delete the backup", disabled_reason=_deletable, confirm=Confirm.TYPE),
         EVENTS,
         YAML,

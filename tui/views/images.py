@@ -290,7 +290,7 @@ VIEW = View(
             disabled_reason=_shareable,
         ),
         NEW,
-        editing(EDIT, help="Change who sees it, what it needs, its properties", disabled_reason=_own("image:set")),
+        *editing(EDIT, help="Change who sees it, what it needs, its properties", disabled_reason=_own("image:set")),
         deletion(_delete, help="Delete the image", disabled_reason=_deletable),
         Verb(
             name="deactivate",

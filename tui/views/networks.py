@@ -286,7 +286,7 @@ VIEW = View(
             form=subnets.FORM,
             disabled_reason=needs_role("network:create"),
         ),
-        editing(EDIT, help="Change name, MTU, DNS domain, state", disabled_reason=needs_role("network:set")),
+        *editing(EDIT, help="Change name, MTU, DNS domain, state", disabled_reason=needs_role("network:set")),
         deletion(
             _delete, help="Delete the network; nothing may be on it", disabled_reason=needs_role("network:delete")
         ),

@@ -290,7 +290,7 @@ VIEW = View(
         TRACE,
         floating(lambda session, ctx, row: [row]),
         NEW,
-        editing(EDIT, help="Change addresses, groups, limits, state", disabled_reason=_changeable),
+        *editing(EDIT, help="Change addresses, groups, limits, state", disabled_reason=_changeable),
         deletion(_delete, help="Delete the port; nothing may be plugged into it", disabled_reason=_deletable),
         EVENTS,
         YAML,

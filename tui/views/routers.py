@@ -295,7 +295,7 @@ VIEW = View(
             run=_part,
             done="taken off",
         ),
-        editing(EDIT, help="Change the way out, SNAT, routes, state", disabled_reason=needs_role("router:set")),
+        *editing(EDIT, help="Change the way out, SNAT, routes, state", disabled_reason=needs_role("router:set")),
         deletion(_delete, help="Delete the router and its way out", disabled_reason=_deletable),
         EVENTS,
         YAML,

@@ -124,7 +124,7 @@ VIEW = View(
             form=security_group_rules.FORM,
             disabled_reason=needs_role("security_group:set"),
         ),
-        editing(EDIT, help="Change name and description", disabled_reason=needs_role("security_group:set")),
+        *editing(EDIT, help="Change name and description", disabled_reason=needs_role("security_group:set")),
         deletion(_delete, help="Delete the group; no port may be in it", disabled_reason=_deletable),
         EVENTS,
         YAML,

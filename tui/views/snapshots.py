@@ -163,7 +163,7 @@ VIEW = View(
             done="reverting to",
         ),
         NEW,
-        editing(EDIT, help="Change name and description", disabled_reason=needs_role("snapshot:set")),
+        *editing(EDIT, help="Change name and description", disabled_reason=needs_role("snapshot:set")),
         deletion(_delete, help="Delete the snapshot; its volume stays", disabled_reason=_deletable),
         EVENTS,
         YAML,

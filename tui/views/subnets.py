@@ -245,7 +245,7 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
-        editing(EDIT, help="Change gateway, pools, DHCP, DNS, routes", disabled_reason=needs_role("network:set")),
+        *editing(EDIT, help="Change gateway, pools, DHCP, DNS, routes", disabled_reason=needs_role("network:set")),
         deletion(
             _delete,
             help="Delete the subnet; no port may have an address of it",

@@ -186,7 +186,7 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
-        editing(
+        *editing(
             Form(title="Change volume type", fields=FIELDS, load=_load_edit, submit=_submit_edit),
             help="Change where it is kept, its limits, who may use it",
             disabled_reason=needs_role("volume_type:manage"),

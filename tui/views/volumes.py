@@ -256,7 +256,7 @@ VERBS = (
         disabled_reason=guarded("extend"),
     ),
     NEW,
-    editing(EDIT, help="Change name, type, bootable, read-only", disabled_reason=_policy("volume:set")),
+    *editing(EDIT, help="Change name, type, bootable, read-only", disabled_reason=_policy("volume:set")),
     deletion(_delete, help="Delete it, with all that is in it", disabled_reason=_deletable, confirm=Confirm.TYPE),
     Verb(
         name="revert",
