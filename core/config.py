@@ -115,17 +115,35 @@ class Config:
         return self.home / "policy.toml"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where this user's files are."""
+
+    home: Path
+    """Data: the database, images, keys."""
+    file: Path
+    """The configuration."""
+    state: Path
+    """What a program remembers of its use and can do without: histories."""
+
+
+def places(environ: Mapping[str, str] = os.environ) -> Places:
+    """`$SKYDECK_HOME` holds all of it when set, else the XDG directories do."""
+    if home_set := environ.get("SKYDECK_HOME"):
+        home = Path(home_set).absolute()
+        return Places(home=home, file=home / "config.toml", state=home / "state")
+    user_home = Path(environ.get("HOME", "/"))
+    return Places(
+        home=Path(environ.get("XDG_DATA_HOME") or user_home / ".local/share") / "skydeck",
+        file=Path(environ.get("XDG_CONFIG_HOME") or user_home / ".config") / "skydeck" / "config.toml",
+        state=Path(environ.get("XDG_STATE_HOME") or user_home / ".local/state") / "skydeck",
+    )
+
+
 def load(environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in force. Raises Invalid naming the file and the key that cannot be used."""
-    home_set = environ.get("SKYDECK_HOME")
-    user_home = Path(environ.get("HOME", "/"))
-    if home_set:
-        home = Path(home_set).absolute()
-        path = home / "config.toml"
-    else:
-        home = Path(environ.get("XDG_DATA_HOME") or user_home / ".local/share") / "skydeck"
-        path = Path(environ.get("XDG_CONFIG_HOME") or user_home / ".config") / "skydeck" / "config.toml"
-    settings = _read(path)
+    at = places(environ)
+    home, settings = at.home, _read(at.file)
     for key, variable in (("database_url", "SKYDECK_DATABASE_URL"), ("project", "SKYDECK_PROJECT")):
         if value := environ.get(variable):
             settings[key] = value
@@ -142,6 +160,7 @@ def _read(path: Path) -> dict[str, Any]:
         settings = tomllib.loads(text)
     except tomllib.TOMLDecodeError as bad:
         raise Invalid(f"{path} is not TOML: {bad}", hint="Correct the file, or move it away.") from bad
+    settings.pop("app", None)  # the app's own table: tui.settings reads it
     types = get_type_hints(Config)
     for key, value in settings.items():
         if key not in types or key == "home":
