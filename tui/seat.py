@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tui.readonly import WHY
+
 if TYPE_CHECKING:
     from core.config import Config
     from core.context import Context
@@ -25,7 +27,16 @@ T = TypeVar("T")
 class Seat:
     """One person at one cloud. `store`, `ctx` and `listings` exist once `open` has returned."""
 
-    def __init__(self, *, config: Config | None = None, store: Store | None = None, project: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        config: Config | None = None,
+        store: Store | None = None,
+        project: str | None = None,
+        read_only: bool = False,
+    ) -> None:
+        self.read_only = read_only
+        """Whether nothing may be changed from here: hidden by tui.readonly, and refused by the store."""
         self._config = config
         self._store = store
         self._project = project
@@ -75,6 +86,7 @@ class Seat:
 
         self._config = self._config or config.load()
         self._store = self._store or cloud.open_store(self._config)
+        self._store.read_only = WHY if self.read_only else ""
         self.listings = dict(lists.LISTINGS)
         with self._store.read() as session:
             self._ctx = cloud.context(session, self._config, source="app", project=self._project)
@@ -96,6 +108,15 @@ class Seat:
                 return change(session)
 
         return await self._in(self._writes, writing)
+
+    async def ticket(self, take: Callable[[Any], T]) -> T:
+        """`take(session)` in a transaction that only asks leave to look, which read-only mode allows too."""
+
+        def taking() -> T:
+            with self.store.write(ticket=True) as session:
+                return take(session)
+
+        return await self._in(self._writes, taking)
 
     async def call(self, work: Callable[[], T]) -> T:
         """Anything else that may wait, on the writing thread."""
@@ -145,7 +166,7 @@ class Seat:
         from core import door
 
         ctx = self.request()
-        ticket = await self.write(lambda session: door.ticket(session, ctx, purpose="console_log", instance=instance))
+        ticket = await self.ticket(lambda session: door.ticket(session, ctx, purpose="console_log", instance=instance))
         return await door.console_log(self.config, ticket, lines)
 
     async def trace(self, source: str, destination: str, protocol: str, port: int | None) -> Followed:
@@ -159,7 +180,7 @@ class Seat:
             path = tracing.plan(session, ctx, source, destination, protocol=protocol, port=port)
             return path, door.trace_ticket(session, ctx, path)
 
-        path, ticket = await self.write(start)
+        path, ticket = await self.ticket(start)
         return tracing.follow(path, await door.trace(self.config, ticket))
 
     def close(self) -> None:

@@ -33,6 +33,8 @@ class Settings:
     """Offer nothing that changes anything, in any cloud."""
     read_only_clouds: frozenset[str] = frozenset()
     """The same for clouds by their name in the header: `[app.clouds.NAME] read_only = true`."""
+    protected_clouds: frozenset[str] = frozenset()
+    """Clouds in which what is asked about is confirmed by typing: `[app.clouds.NAME] protected = true`."""
     columns: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     """Kind to the columns its list shows, in order: `NAME` or `NAME:WIDTH` (cells). See `tui.columns`."""
     keymap: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -96,7 +98,8 @@ def override(
 
 
 def _settings(path: Path, table: Mapping[str, Any]) -> Settings:
-    known = {field.name for field in dataclasses.fields(Settings)} - {"read_only_clouds"} | {"clouds"}
+    of_clouds = {f"{key}_clouds" for key in _OF_A_CLOUD}
+    known = {field.name for field in dataclasses.fields(Settings)} - of_clouds | {"clouds"}
     for key in table:
         if key not in known:
             raise Invalid(f"{path}: unknown setting app.{key}", hint=f"Known: {', '.join(sorted(known))}.")
@@ -115,7 +118,8 @@ def _settings(path: Path, table: Mapping[str, Any]) -> Settings:
     if "columns" in table:
         settings["columns"] = _lists(path, "app.columns", table["columns"])
     if "clouds" in table:
-        settings["read_only_clouds"] = _clouds(path, table["clouds"])
+        settings["read_only_clouds"] = _clouds(path, table["clouds"], "read_only")
+        settings["protected_clouds"] = _clouds(path, table["clouds"], "protected")
     return Settings(**settings)
 
 
@@ -155,15 +159,21 @@ def _lists(path: Path, key: str, value: Any) -> dict[str, list[str]]:
     return table
 
 
-def _clouds(path: Path, value: Any) -> frozenset[str]:
-    closed = set()
+_OF_A_CLOUD = ("read_only", "protected")
+
+
+def _clouds(path: Path, value: Any, wanted: str) -> frozenset[str]:
+    """The clouds of which this is said."""
+    found = set()
     for name, table in _table(path, "app.clouds", value).items():
         for key, given in _table(path, f"app.clouds.{name}", table).items():
-            if key != "read_only":
-                raise Invalid(f"{path}: unknown setting app.clouds.{name}.{key}", hint="Known: read_only.")
-            if _truth(path, f"app.clouds.{name}.{key}", given):
-                closed.add(name)
-    return frozenset(closed)
+            if key not in _OF_A_CLOUD:
+                raise Invalid(
+                    f"{path}: unknown setting app.clouds.{name}.{key}", hint=f"Known: {', '.join(_OF_A_CLOUD)}."
+                )
+            if _truth(path, f"app.clouds.{name}.{key}", given) and key == wanted:
+                found.add(name)
+    return frozenset(found)
 
 
 def _merge(table: Any, changes: Mapping[str, Any]) -> None:

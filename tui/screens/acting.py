@@ -9,12 +9,13 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.binding import Binding, BindingsMap
 from textual.screen import Screen
 
+from tui import readonly
 from tui.header import freshness, identity, usage
 from tui.text import safe
 from tui.verbs import Choice, Confirm, Needs, Pick, Row, Verb, binding_id, reason
@@ -47,6 +48,11 @@ class ActingScreen(Screen[None]):
         """Verbs of the screen itself."""
         raise NotImplementedError
 
+    @property
+    def verbs(self) -> tuple[Verb, ...]:
+        """The noun's verbs that there are: those that change something are not, in read-only mode."""
+        return readonly.offered(self.view.verbs, read_only=self.app.seat.read_only)
+
     def acted(self) -> None:
         """Something was done: look again."""
 
@@ -60,13 +66,13 @@ class ActingScreen(Screen[None]):
         """The keys of the present view. Rebuilt when the view changes, so a class-level table cannot hold them."""
         bindings = [
             Binding(verb.key, f"do('{verb.name}')", verb.label, id=binding_id(kind, verb), show=False)
-            for kind, verbs in ((self.view.kind, self.view.verbs), ("app", self.general()))
+            for kind, verbs in ((self.view.kind, self.verbs), ("app", self.general()))
             for verb in verbs
         ]
         self._bindings = BindingsMap(bindings)
 
     def verb(self, name: str) -> Verb:
-        return next(verb for verb in (*self.view.verbs, *self.general()) if verb.name == name)
+        return next(verb for verb in (*self.verbs, *self.general()) if verb.name == name)
 
     def targets(self, verb: Verb) -> list[Row]:
         """Who is meant now."""
@@ -93,7 +99,7 @@ class ActingScreen(Screen[None]):
 
     def draw_keys(self) -> None:
         """The footer, with what cannot be done now greyed."""
-        entries = [(verb.symbol, verb.label, self.why_not(verb) is None) for verb in self.view.verbs if verb.footer]
+        entries = [(verb.symbol, verb.label, self.why_not(verb) is None) for verb in self.verbs if verb.footer]
         self.query_one(Bar).keys(lambda width: footer(entries, width))
 
     def draw_header(self, header: Header | None) -> None:
@@ -132,20 +138,27 @@ class ActingScreen(Screen[None]):
 
     @work(group="act")
     async def act(self, verb: Verb, rows: list[Row], answer: asyncio.Future[str | None]) -> None:
+        seat, looking, ctx = self.app.seat, self.app.seat.ctx, self.app.seat.request()
         value = await answer
         if value is None:
             return
         names = [self.called(row) for row in rows]
         done, refused = [], []
+        from core import expected
         from core.errors import SkydeckError
 
         assert verb.run is not None
-        run, ctx = verb.run, self.app.seat.request()
-        config = (self.app.seat.config,) if verb.configured else ()
+        run, listing = verb.run, seat.listings[self.view.kind]
+        config = (seat.config,) if verb.configured else ()
         for row, name in zip(rows, names, strict=True):
-            key = row[self.view.key]
+
+            def change(session: Any, row: Row = row) -> object:
+                # In the transaction that acts: what was seen at the key press cannot change unnoticed any more.
+                expected.check(session, looking, listing, row)
+                return run(session, ctx, *config, row[listing.key], value)
+
             try:
-                await self.app.seat.write(lambda session, key=key: run(session, ctx, *config, key, value))
+                await seat.write(change)
                 done.append(name)
             except SkydeckError as bad:
                 refused.append((name, bad))
@@ -198,7 +211,7 @@ class ActingScreen(Screen[None]):
         """All actions with their keys, and why some cannot be done."""
         from tui.screens.menu import Menu
 
-        entries = [(verb, self.why_not(verb)) for verb in self.view.verbs]
+        entries = [(verb, self.why_not(verb)) for verb in self.verbs]
         row = self.under_cursor()
         title = self.called(row) if row else self.view.title
 
@@ -211,7 +224,7 @@ class ActingScreen(Screen[None]):
     def go_help(self, row: Row | None) -> None:
         from tui.screens.help import Help
 
-        self.app.push_screen(Help(self.view, self.general()))
+        self.app.push_screen(Help(self.view, self.verbs, self.general()))
 
     def go_messages(self, row: Row | None) -> None:
         from tui.screens.messages import Messages

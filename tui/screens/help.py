@@ -20,16 +20,17 @@ MOVING = (
 
 
 class Help(Reading):
-    def __init__(self, view: View, general: Sequence[Verb]) -> None:
+    def __init__(self, view: View, verbs: Sequence[Verb], general: Sequence[Verb]) -> None:
         super().__init__()
         self._view = view
+        self._verbs = verbs
         self._general = general
 
     def title_cells(self) -> list[Cell]:
         return [("Help: ", ""), (self._view.title, "head"), (f"   :{' :'.join(self._view.aliases)}", "dim")]
 
     def lines(self, width: int) -> Lines:
-        left = [(verb.symbol, verb.help, verb.dangerous) for verb in self._view.verbs]
+        left = [(verb.symbol, verb.help, verb.dangerous) for verb in self._verbs]
         right = [(verb.symbol, verb.help, False) for verb in self._general]
         moving = [(keys, text, False) for keys, text in MOVING]
         blocks = [(self._view.title, left), ("Everywhere", right), ("Moving", moving)]
