@@ -20,15 +20,18 @@ from textual.widget import Widget
 
 from tui import registry
 from tui.feed import Feed
+from tui.forms.kept import Kept
 from tui.locator import Locator, parse
 from tui.notes import Note, Notes
 from tui.screens.browser import BrowserScreen
 from tui.seat import Seat
+from tui.settings import Settings, load, override
 from tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from core.config import Places
     from tui.glance import Header
 
 ATTEND_AFTER = 1.0
@@ -49,12 +52,24 @@ class Skydeck(App[None], inherit_bindings=False):
         Binding("ctrl+c", "stay", "does not quit", id="app.stay", show=False),
     ]
 
-    def __init__(self, seat: Seat | None = None, locator: Locator | None = None, *, engine: bool = True) -> None:
+    def __init__(
+        self,
+        seat: Seat | None = None,
+        locator: Locator | None = None,
+        *,
+        engine: bool = True,
+        settings: Settings | None = None,
+        places: Places | None = None,
+    ) -> None:
         # Without colour, ANSI mode draws with bold and reverse only; the default would turn colours into greys.
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.seat = seat or Seat()
+        self.settings = settings or Settings()
+        """What holds now: the file's, and what the command line said instead."""
+        self._places = places
         self.start_at = locator or Locator(kind=registry.FIRST)
         self.notes = Notes()
+        self.kept = Kept()
         self.feed: Feed | None = None
         self.rows_changed: Signal[None] = Signal(self, "rows changed")
         self._engine = engine
@@ -62,6 +77,13 @@ class Skydeck(App[None], inherit_bindings=False):
         """Keys under way, and the widget that had the focus when they arrived."""
         if self.no_color:
             self.theme = "ansi-dark"
+
+    @property
+    def places(self) -> Places:
+        """Where settings are saved and histories kept."""
+        if self._places is None:
+            self._places = self.seat.places()
+        return self._places
 
     def get_default_screen(self) -> Screen[None]:
         return BrowserScreen(_without_project(self.start_at))
@@ -240,11 +262,22 @@ def start(text: str | None) -> Locator:
     return Locator(kind=kind, project=locator.project, filter=locator.filter, sort=locator.sort)
 
 
-def run(locator: str | None = None) -> None:
-    """Open the app, at a locator such as `:i web /err` when given. Raises SystemExit for a terminal it cannot use."""
+def run(
+    locator: str | None = None, *, read_only: bool = False, ascii_only: bool = False, theme: str | None = None
+) -> None:
+    """Open the app, at a locator such as `:i web /err` when given; the rest says otherwise than the settings' file.
+    Raises SystemExit for a terminal it cannot use, and for settings that cannot be read."""
+    from core import config
+    from core.errors import Invalid
+
     if os.environ.get("TERM", "") in ("dumb", ""):
         raise SystemExit("skydeck: this terminal cannot draw (TERM=dumb); use the commands instead: skydeck --help")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise SystemExit("skydeck: the app needs a terminal; use the commands instead: skydeck --help")
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-    Skydeck(locator=start(locator)).run()
+    places = config.places()
+    try:
+        chosen = override(load(places.file), read_only=read_only, ascii_only=ascii_only, theme=theme)
+    except Invalid as bad:
+        raise SystemExit(f"skydeck: {bad.title}\n  {bad.hint}") from bad
+    Skydeck(locator=start(locator), settings=chosen, places=places).run(mouse=chosen.mouse)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tui.readonly import WHY
 
 if TYPE_CHECKING:
-    from core.config import Config
+    from core.config import Config, Places
     from core.context import Context
     from core.network.tracing import Followed
     from core.store import Store
@@ -54,6 +54,16 @@ class Seat:
     def config(self) -> Config:
         assert self._config is not None
         return self._config
+
+    def places(self) -> Places:
+        """Where this person's settings and histories are: beside the data of a given configuration, else as set in
+        the environment."""
+        from core import config
+
+        if self._config is None:
+            return config.places()
+        home = self._config.home
+        return config.Places(home=home, file=home / "config.toml", state=home / "state")
 
     @property
     def store(self) -> Store:

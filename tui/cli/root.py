@@ -137,7 +137,8 @@ def root(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
-    """A private cloud run from a terminal. Alone, or with a view such as ':inst /web', it opens the app."""
+    """A private cloud run from a terminal. Alone, or with a view such as ':inst /web', it opens the app, which takes
+    --read-only, --ascii and --theme NAME before the view."""
     ctx.call_on_close(open_caller(project=project, debug=debug).close)
 
 

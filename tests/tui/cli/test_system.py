@@ -28,20 +28,27 @@ Start = Callable[[Callable[[Operation], dict[str, Any] | None]], None]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "locator"), [([], None), ([":inst", "/web"], ":inst /web"), ([":inst /web"], ":inst /web")]
+    ("arguments", "locator", "settings"),
+    [
+        ([], None, {}),
+        ([":inst", "/web"], ":inst /web", {}),
+        ([":inst /web"], ":inst /web", {}),
+        (["--read-only", "--theme", "light", ":inst", "/web"], ":inst /web", {"read_only": True, "theme": "light"}),
+        (["--ascii", "--theme=grey"], None, {"ascii_only": True, "theme": "grey"}),
+    ],
 )
 def test_alone_or_with_a_locator_it_opens_the_app(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], locator: str | None
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], locator: str | None, settings: dict[str, Any]
 ) -> None:
     from tui.__main__ import main
 
-    opened: list[str | None] = []
+    opened: list[tuple[str | None, dict[str, Any]]] = []
     app = types.ModuleType("tui.app")
-    app.run = opened.append  # type: ignore[attr-defined]
+    app.run = lambda locator, **settings: opened.append((locator, settings))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tui.app", app)
     monkeypatch.setattr(sys, "argv", ["skydeck", *arguments])
     assert main() == 0
-    assert opened == [locator]
+    assert opened == [(locator, settings)]
 
 
 def test_serve_is_the_engine(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
