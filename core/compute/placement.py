@@ -201,12 +201,12 @@ def place(
         fresh = look(session, affinity_of=affinity_of, certain=True)
         seen.views, seen.certain, seen.choice = fresh.views, fresh.certain, None
         return place(session, instance, request, scheduler=scheduler, seen=seen)
-    raise no_valid_host(funnel)
+    raise no_valid_host(funnel, request)
 
 
-def no_valid_host(funnel: Funnel) -> NoValidHost:
-    """The refusal, with the smallest next act in its hint."""
-    details: dict[str, Any] = funnel.to_json()
+def no_valid_host(funnel: Funnel, request: Request) -> NoValidHost:
+    """The refusal, with an example in its hint, and what was asked beside the funnel: core.compute.why reads it."""
+    details: dict[str, Any] = {**funnel.to_json(), "asked": request.to_json()}
     if not funnel.total:
         hint = "Add one: skydeck host add ADDRESS."
     else:

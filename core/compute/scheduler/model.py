@@ -72,6 +72,18 @@ class Request:
     def needs(self) -> dict[str, int]:
         return {"vcpus": self.vcpus, "ram_mb": self.ram_mb, "disk_gb": self.disk_gb}
 
+    def to_json(self) -> dict[str, Any]:
+        """As kept with a refusal, so that it can be asked again what would fit; `from_json` reads it."""
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain |= {key: sorted(value) for key, value in plain.items() if isinstance(value, frozenset)}
+        return {**plain, "volumes": [[volume.words, sorted(volume.hosts)] for volume in self.volumes]}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Request:
+        groups = {key: frozenset(plain[key]) for key in ("same_host", "different_host", "avoid")}
+        volumes = tuple(VolumeNeed(words, frozenset(hosts)) for words, hosts in plain["volumes"])
+        return cls(**{**plain, **groups, "volumes": volumes})
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Funnel:
