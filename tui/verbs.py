@@ -163,7 +163,7 @@ COPY = Verb(
 )
 TRACE = Verb(
     name="trace",
-    key="t",
+    key="x",
     label="trace",
     help="Follow a packet from it to an address, hop by hop",
     needs=Needs.OBJECT,
@@ -172,8 +172,8 @@ TRACE = Verb(
 )
 TOPOLOGY = Verb(
     name="topology",
-    key="t",
-    label="tree",
+    key="x",
+    label="map",
     help="How networks hang together, as a tree",
     needs=Needs.NOTHING,
     action="topology",
@@ -229,7 +229,17 @@ def editing(form: Form, *, help: str, disabled_reason: Callable[[Any, Row], Reas
 LOOKING = (OPEN, DESCRIBE, YAML, EVENTS, COPY)
 """What every noun's rows can be asked."""
 
-GENERAL: tuple[Verb, ...] = tuple(
+RELATED = tuple(
+    Verb(name=name, key=key, label=label, help=text, needs=Needs.OBJECT, action=name, footer=False)
+    for name, key, label, text in (
+        ("used_by", "u", "used by", "What depends on it"),
+        ("owner", "J", "owner", "What it belongs to: a port's server, a server's host"),
+        ("tree", "t", "tree", "What it belongs to and what depends on it, as a tree"),
+    )
+)
+"""Where every object leads, by core.relations."""
+
+GENERAL: tuple[Verb, ...] = RELATED + tuple(
     Verb(name=name, key=key, shown_key=shown, label=name, help=text, needs=Needs.NOTHING, action=name, footer=False)
     for name, key, shown, text in (
         ("command", "colon", ":", "Go: :i web /err sort=-created_at; :q quits"),

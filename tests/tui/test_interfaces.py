@@ -68,7 +68,7 @@ async def test_an_interface_is_plugged_in_and_pulled_out(seeded: Cloud) -> None:
 
 async def test_packets_are_followed_from_an_instance(seeded: Cloud) -> None:
     async with driven(seeded, locator=Locator(kind="instance", filter="web-06")) as app:
-        await app.press("t")
+        await app.press("x")
         await app.until("Trace from web-06")
 
 

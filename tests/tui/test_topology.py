@@ -78,7 +78,7 @@ def test_a_key_means_one_thing_and_leads_somewhere() -> None:
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_screen(seeded: Cloud, size: tuple[int, int]) -> None:
     async with driven(seeded, size, Locator(kind="network")) as app:
-        await app.press("t")
+        await app.press("x")
         await app.until("▸ app")
         await app.press("plus")
         await app.until("web-00")
@@ -107,7 +107,7 @@ async def test_lines_fold_and_unfold(seeded: Cloud) -> None:
 async def test_it_follows_what_happens_and_the_cursor_stays(seeded: Cloud) -> None:
     config, store = seeded
     async with driven(seeded, locator=Locator(kind="network")) as app:
-        await app.press("t")
+        await app.press("x")
         await app.until("▸ backup")
         await app.press("G")
         assert "backup" in app.cursor
@@ -119,7 +119,7 @@ async def test_it_follows_what_happens_and_the_cursor_stays(seeded: Cloud) -> No
 
 async def test_leaves_open_what_they_are_about(seeded: Cloud) -> None:
     async with driven(seeded, locator=Locator(kind="network")) as app:
-        await app.press("t")
+        await app.press("x")
         await app.until("▸ backup")
         await app.press("G", "right")
         await app.until("172.16.0.9")
@@ -127,7 +127,7 @@ async def test_leaves_open_what_they_are_about(seeded: Cloud) -> None:
         await app.until("Instances > web-00")
         await app.press("q", "d")
         await app.until("Ports > 172.16.0.9")
-        await app.press("q", "t")
+        await app.press("q", "x")
         await app.until("Trace from web-00")
         await app.press("escape", "colon")
         await app.until("Networks(admin)")
@@ -136,7 +136,7 @@ async def test_leaves_open_what_they_are_about(seeded: Cloud) -> None:
 
 async def test_a_filter_finds_what_is_folded_and_shows_what_it_hangs_on(seeded: Cloud) -> None:
     async with driven(seeded, locator=Locator(kind="network")) as app:
-        await app.press("t")
+        await app.press("x")
         await app.until("▸ backup")
         await app.press("slash")
         await app.type("203.0.113.4")

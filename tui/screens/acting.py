@@ -280,6 +280,27 @@ class ActingScreen(Screen[None]):
         assert form is not None
         as_yaml.change(self, form, row)
 
+    def go_used_by(self, row: Row | None) -> None:
+        """What depends on it."""
+        from tui.finding.kin import KinScreen
+
+        assert row is not None
+        self.app.push_screen(KinScreen(self.view, row))
+
+    def go_tree(self, row: Row | None) -> None:
+        """What it belongs to, and what depends on it, level by level."""
+        from tui.finding.kin import KinScreen
+
+        assert row is not None
+        self.app.push_screen(KinScreen(self.view, row, up=True))
+
+    def go_owner(self, row: Row | None) -> None:
+        """The page of what it belongs to."""
+        from tui.finding import opening
+
+        assert row is not None
+        opening.owner(self.app, self.view, row)
+
     def go_topology(self, row: Row | None) -> None:
         from tui.screens.topology import TopologyScreen
 

@@ -1,4 +1,4 @@
-"""The networks of a project as a tree that follows what happens: `:topology`, or `t` in the list of networks."""
+"""The networks of a project as a tree that follows what happens: `:topology`, or `x` in the list of networks."""
 
 from __future__ import annotations
 
