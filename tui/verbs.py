@@ -239,7 +239,7 @@ RELATED = tuple(
 )
 """Where every object leads, by core.relations."""
 
-GENERAL: tuple[Verb, ...] = RELATED + tuple(
+_ANYWHERE = tuple(
     Verb(name=name, key=key, shown_key=shown, label=name, help=text, needs=Needs.NOTHING, action=name, footer=False)
     for name, key, shown, text in (
         ("command", "colon", ":", "Go: :i web /err sort=-created_at; :q quits"),
@@ -264,4 +264,6 @@ GENERAL: tuple[Verb, ...] = RELATED + tuple(
         ("help", "question_mark", "?", "This help"),
     )
 )
+
+GENERAL: tuple[Verb, ...] = (*_ANYWHERE, *RELATED)
 """What the browser does whatever it shows."""
