@@ -187,7 +187,9 @@ def tally(
     grouped = [_comparable(listing, name) for name in columns]
     used = [*grouped, *(listing.columns[name] for name in where or {})]
     table = _one_table(listing, used)
-    narrowed = query.with_only_columns(*grouped, func.count(listing.columns[listing.key]), maintain_column_froms=True)
+    narrowed: Any = query.with_only_columns(
+        *grouped, func.count(listing.columns[listing.key]), maintain_column_froms=True
+    )
     if table is not None:
         narrowed = select(*grouped, func.count()).select_from(table)
         if query.whereclause is not None:

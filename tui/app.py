@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.signal import Signal
 from textual.widget import Widget
@@ -21,6 +22,7 @@ from textual.widget import Widget
 from tui import registry
 from tui.feed import Feed
 from tui.forms.kept import Kept
+from tui.keymap import Keymap
 from tui.locator import Locator, parse
 from tui.notes import Note, Notes
 from tui.screens.browser import BrowserScreen
@@ -67,6 +69,8 @@ class Skydeck(App[None], inherit_bindings=False):
         self.settings = settings or Settings()
         """What holds now: the file's, and what the command line said instead."""
         self._places = places
+        self.keys = Keymap.of(self.settings.keymap)
+        self._clashed: set[str] = set()
         self.start_at = locator or Locator(kind=registry.FIRST)
         self.notes = Notes()
         self.kept = Kept()
@@ -102,6 +106,7 @@ class Skydeck(App[None], inherit_bindings=False):
     # ------------------------------------------------------------------ beginning and end
 
     def on_mount(self) -> None:
+        self.set_keymap(self.keys.textual())
         # After the first frame: importing core holds the interpreter for as long as drawing it takes.
         self.call_after_refresh(self._begin)
 
@@ -113,8 +118,15 @@ class Skydeck(App[None], inherit_bindings=False):
         loop = asyncio.get_running_loop()
         self.feed = Feed(self.seat.store, lambda: loop.call_soon_threadsafe(self.news))
         self.feed.start()
+        if problems := self.keys.problems:
+            for problem in problems:
+                self.keep(problem, tone="warn")
+            more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+            self.tell(f"{problems[0]}{more}", ":keys shows all keys and what is wrong with them", tone="warn")
         if self.start_at.project:
             self.browser.go_to(self.start_at)
+        elif self.start_at.over:
+            self.browser.go(self.start_at.over, None)
         self.browser.look_again()
         if self._engine:
             # Looking after the engine imports as much again: the first rows come before it.
@@ -165,6 +177,13 @@ class Skydeck(App[None], inherit_bindings=False):
             self.feed.stop()
         self.seat.close()
 
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        """On one page, a key that was moved took another's place: said once."""
+        for binding in clashed_bindings:
+            if binding.id and binding.id not in self._clashed:
+                self._clashed.add(binding.id)
+                self.call_later(self.keep, f"keymap: {binding.key} no longer does {binding.id}", tone="warn")
+
     async def on_event(self, event: events.Event) -> None:
         """Typing ahead: a key goes to the widget that had the focus when it arrived, and comes back here when that had
         no use for it. When a key before it has moved the focus meanwhile (`/` opened the prompt, `S` asked), it was
@@ -203,7 +222,7 @@ class Skydeck(App[None], inherit_bindings=False):
         if word in ("q", "quit"):
             self.exit()
         else:
-            self.browser.go(word, None)
+            self.browser.go({"pu": "pulse"}.get(word, word), None)
 
     def action_stay(self) -> None:
         self.tell("Ctrl+C does not quit", ":q or Ctrl+Q does", tone="ok")
@@ -255,6 +274,8 @@ def start(text: str | None) -> Locator:
         return Locator(kind=registry.FIRST)
     if word.startswith("/"):
         word, locator = "", parse(f"x {text}")[1]
+    if word in ("pulse", "pu"):
+        return Locator(kind=registry.FIRST, over="pulse")
     kind = registry.kind_of(word) if word else registry.FIRST
     if kind is None:
         lists = ", ".join(view.title.lower() for view in registry.VIEWS.values())

@@ -25,6 +25,8 @@ class Locator:
     """As typed after the `/`: words, `!word`, `col=value`, `col=!value`."""
     sort: str = ""
     """`col` or `-col`; empty: the listing's own."""
+    over: str = ""
+    """A screen that stands in front of the list, such as `pulse`: going back to the list opens it again. Not shown."""
 
     def show(self, alias: str) -> str:
         """The locator as text that `parse` reads back."""

@@ -59,8 +59,8 @@ VIEWS: dict[str, View] = {
 FIRST = "instance"
 """What the app begins with."""
 
-COMMANDS = ("quit", "q", "help", "messages", "topology")
-"""Words for `:` that are no list."""
+COMMANDS = ("quit", "q", "help", "messages", "topology", "pulse", "pu")
+"""Words for `:` that are no list; the short ones stand for the long."""
 
 _WORDS: dict[str, str] = {
     word: view.kind for view in VIEWS.values() for word in (*view.aliases, view.kind, view.title.lower())
@@ -82,6 +82,6 @@ def suggest(text: str) -> list[str]:
     needle = text.lower()
     exact = [VIEWS[_WORDS[needle]].title.lower()] if needle in _WORDS else []
     titles = [view.title.lower() for view in VIEWS.values()]
-    names = [*titles, *(command for command in COMMANDS if len(command) > 1)]
+    names = [*titles, *(command for command in COMMANDS if len(command) > 2)]
     starts = [name for name in names if name.startswith(needle)]
     return list(dict.fromkeys([*exact, *starts, *(name for name in names if needle in name)]))

@@ -280,6 +280,7 @@ BACKUPS = Listing(
         "description": col(Backup.description),
         "verified_at": col(Backup.verified_at),
         "proven_at": col(Backup.proven_at),
+        "proven": col(Backup.proven_at).is_not(None),
         "data_at": col(Backup.data_at),
         "project": func.coalesce(col(Project.name), ""),
         "project_id": col(Backup.project_id),

@@ -306,6 +306,11 @@ class ActingScreen(Screen[None]):
 
         self.app.push_screen(TopologyScreen())
 
+    def go_pulse(self, row: Row | None) -> None:
+        from tui.screens.pulse import PulseScreen
+
+        self.app.push_screen(PulseScreen())
+
     def fill_in(self, form: Form, row: Row | None) -> None:
         """Open a form, about a row or about none."""
         from tui.screens.form import FormScreen

@@ -253,7 +253,7 @@ class BrowserScreen(GoingScreen):
         if remember or locator.kind != self.locator.kind:
             self._arrived = locator.filter
         changed = locator.kind != self.locator.kind
-        self.locator = dataclasses.replace(locator, project="")
+        self.locator = dataclasses.replace(locator, project="", over="")
         self.view = registry.VIEWS[locator.kind]
         if changed:
             self.bind_verbs()
@@ -265,6 +265,9 @@ class BrowserScreen(GoingScreen):
         self._problem = None
         self.look_again()
         self.draw_lines()
+        self.in_front = ""
+        if locator.over:
+            self.go(locator.over, None)
 
     def _show_view(self) -> None:
         sort = self.locator.sort or self.view.sort
@@ -280,7 +283,7 @@ class BrowserScreen(GoingScreen):
         return self.rows.marked_rows()
 
     def general(self) -> Sequence[Verb]:
-        return (*GENERAL, ESCAPE)
+        return self.app.keys.verbs("app", GENERAL)
 
     # ------------------------------------------------------------------ going
 
@@ -395,14 +398,3 @@ class BrowserScreen(GoingScreen):
     def go_refresh(self, row: Row | None) -> None:
         self._news(None)
 
-
-ESCAPE = Verb(
-    name="escape",
-    key="escape",
-    label="back",
-    help="Back: clears filter and marks first",
-    needs=GENERAL[0].needs,
-    action="back",
-    footer=False,
-    shown_key="Esc",
-)

@@ -30,6 +30,8 @@ class GoingScreen(ActingScreen):
         self._future: list[Locator] = []
         self._arrived = locator.filter
         """The filter this list was opened with: going back goes past it, and clears any other first."""
+        self.in_front = ""
+        """The screen from which the next visit comes, when that is not this one: going back leads to it."""
         self._problem: tuple[str, str] | None = None
         """Why the present filter or order cannot be read: title and hint."""
         self._suggested: list[str] = []
@@ -54,8 +56,9 @@ class GoingScreen(ActingScreen):
         """The present list with its project, so that history leads back to both."""
         seat = self.app.seat
         if not seat.ready:
-            return self.locator
-        return dataclasses.replace(self.locator, project=ALL if seat.ctx.all_projects else seat.ctx.project_id)
+            return dataclasses.replace(self.locator, over=self.in_front)
+        project = ALL if seat.ctx.all_projects else seat.ctx.project_id
+        return dataclasses.replace(self.locator, project=project, over=self.in_front)
 
     def go_to(self, locator: Locator, *, remember: bool = True) -> None:
         """Visit a locator that may name another project."""
