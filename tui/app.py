@@ -255,7 +255,7 @@ class Skydeck(App[None], inherit_bindings=False):
                 f":{view.title.lower()}", f"List of {view.title.lower()}", lambda kind=view.kind: self.browse(kind)
             )
         browser = self.browser
-        for verb in (*browser.verbs, *browser.general()):
+        for verb in (*browser.verbs, *browser.generals):
             yield SystemCommand(
                 f"{verb.help}  {verb.symbol}", verb.label, lambda name=verb.name: browser.action_do(name)
             )

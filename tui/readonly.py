@@ -22,7 +22,8 @@ LOOKING_ACTIONS: Final = frozenset(
         *("command", "filter", "back", "history_back", "history_forward", "last"),
         *("all_projects", "projects", "enter_project"),
         *("mark", "mark_all", "mark_range", "clear_marks"),
-        *("sort_left", "sort_right", "reverse", "wide", "columns", "faults", "refresh", "pause_updates"),
+        *("sort_left", "sort_right", "reverse", "wide", "columns", "faults", "refresh", "hold", "repeat"),
+        *(f"recent_{at}" for at in range(1, 10)),
         *("menu", "operations", "messages", "help", "why"),
         *("search", "used_by", "owner", "tree", "metrics", "pulse", "export", "bookmark"),
     }
@@ -32,7 +33,7 @@ LOOKING_ACTIONS: Final = frozenset(
 LOOKING_COMMANDS: Final = frozenset(
     {
         *("quit", "q", "help", "messages", "topology", "why", "plan", "pulse", "audit", "aliases", "tree"),
-        *("columns", "settings", "theme", "export", "screenshot", "bookmarks"),
+        *("columns", "settings", "theme", "export", "screenshot", "bm", "keys", "recent"),
     }
 )
 """Words for `:` that are no list and change nothing in the cloud."""

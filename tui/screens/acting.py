@@ -51,7 +51,13 @@ class ActingScreen(Screen[None]):
     @property
     def verbs(self) -> tuple[Verb, ...]:
         """The noun's verbs that there are: those that change something are not, in read-only mode."""
-        return readonly.offered(self.view.verbs, read_only=self.app.seat.read_only)
+        here = self.app.keys.verbs(self.view.kind, self.view.verbs)
+        return readonly.offered(here, read_only=self.app.seat.read_only)
+
+    @property
+    def generals(self) -> tuple[Verb, ...]:
+        """Verbs of the screen, at the keys they have now."""
+        return self.app.keys.verbs("app", self.general())
 
     def acted(self) -> None:
         """Something was done: look again."""
@@ -66,13 +72,13 @@ class ActingScreen(Screen[None]):
         """The keys of the present view. Rebuilt when the view changes, so a class-level table cannot hold them."""
         bindings = [
             Binding(verb.key, f"do('{verb.name}')", verb.label, id=binding_id(kind, verb), show=False)
-            for kind, verbs in ((self.view.kind, self.verbs), ("app", self.general()))
+            for kind, verbs in ((self.view.kind, self.verbs), ("app", self.generals))
             for verb in verbs
         ]
         self._bindings = BindingsMap(bindings)
 
     def verb(self, name: str) -> Verb:
-        return next(verb for verb in (*self.verbs, *self.general()) if verb.name == name)
+        return next(verb for verb in (*self.verbs, *self.generals) if verb.name == name)
 
     def targets(self, verb: Verb) -> list[Row]:
         """Who is meant now."""
@@ -224,7 +230,7 @@ class ActingScreen(Screen[None]):
     def go_help(self, row: Row | None) -> None:
         from tui.screens.help import Help
 
-        self.app.push_screen(Help(self.view, self.verbs, self.general()))
+        self.app.push_screen(Help(self.view, self.verbs, self.generals))
 
     def go_messages(self, row: Row | None) -> None:
         from tui.screens.messages import Messages

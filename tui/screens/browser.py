@@ -50,6 +50,7 @@ class BrowserScreen(GoingScreen):
         self._header_owed = False
         self._total = 0
         self._tasks: tuple[Row, ...] = ()
+        self._measured = Measured()
         self.bind_verbs()
 
     def compose(self) -> ComposeResult:
@@ -61,6 +62,7 @@ class BrowserScreen(GoingScreen):
         yield Bar()
 
     def on_mount(self) -> None:
+        self.rows.glyphs = self.app.settings.glyphs
         self._show_view()
         self.rows.focus()
         self.app.rows_changed.subscribe(self, self._news)
@@ -174,8 +176,22 @@ class BrowserScreen(GoingScreen):
 
     # ------------------------------------------------------------------ drawing
 
+    def _measure(self) -> None:
+        """See that what is measured of the rows in sight is known, when a column shows it."""
+        ids = self.rows.in_sight
+        if self.app.seat.ready and any(c.measured for c, _ in self.rows.layout_now.columns) and self._measured.due(ids):
+            self._read_measured(ids)
+
+    @work(group="measure")
+    async def _read_measured(self, ids: list[str]) -> None:
+        await self._measured.read(self.app.seat, ids)
+        if self._alive:
+            self.rows.measured = self._measured.values
+            self.rows.sync()
+
     def _tick(self) -> None:
         """Ages grow, and the header tells how fresh all is."""
+        self._measure()
         self.rows.sync()
         self.draw_header(self._header)
         if self._header_owed or (self._header is not None and not self._header.engine):
@@ -186,6 +202,7 @@ class BrowserScreen(GoingScreen):
         if not self.query_one(Bar).typing:
             self.draw_keys()
         self._draw_preview()
+        self._measure()
 
     @on(RowList.Shaped)
     def _shaped(self) -> None:
@@ -283,7 +300,7 @@ class BrowserScreen(GoingScreen):
         return self.rows.marked_rows()
 
     def general(self) -> Sequence[Verb]:
-        return self.app.keys.verbs("app", GENERAL)
+        return GENERAL
 
     # ------------------------------------------------------------------ going
 
@@ -397,4 +414,3 @@ class BrowserScreen(GoingScreen):
 
     def go_refresh(self, row: Row | None) -> None:
         self._news(None)
-

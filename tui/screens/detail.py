@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
+from tui.keymap import moving
 from tui.screens.acting import ActingScreen
 from tui.text import safe_lines
 from tui.verbs import GENERAL, Row, Verb
@@ -42,14 +43,16 @@ class DetailScreen(ActingScreen):
     BINDINGS = [
         Binding("tab,right", "turn(1)", "next tab", id="detail.next", show=False),
         Binding("shift+tab,left", "turn(-1)", "tab before", id="detail.before", show=False),
-        Binding("j,down", "scroll(1)", "down", id="detail.down", show=False),
-        Binding("k,up", "scroll(-1)", "up", id="detail.up", show=False),
-        Binding("ctrl+d", "scroll(10)", "half down", id="detail.half_down", show=False),
-        Binding("ctrl+u", "scroll(-10)", "half up", id="detail.half_up", show=False),
-        Binding("ctrl+f,pagedown", "scroll(20)", "page down", id="detail.page_down", show=False),
-        Binding("pageup", "scroll(-20)", "page up", id="detail.page_up", show=False),
-        Binding("g,home", "scroll(-1000000)", "top", id="detail.top", show=False),
-        Binding("G,end", "scroll(1000000)", "bottom", id="detail.bottom", show=False),
+        *moving(
+            down="scroll(1)",
+            up="scroll(-1)",
+            half_down="leap(0.5)",
+            half_up="leap(-0.5)",
+            page_down="leap(1)",
+            page_up="leap(-1)",
+            top="scroll(-1000000)",
+            bottom="scroll(1000000)",
+        ),
     ]
 
     def __init__(self, view: View, row: Row, tab: str) -> None:
@@ -216,6 +219,10 @@ class DetailScreen(ActingScreen):
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#page", VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_leap(self, pages: float) -> None:
+        shown = self.query_one("#page", VerticalScroll)
+        shown.scroll_relative(y=round(shown.size.height * pages), animate=False)
 
     def on_key(self, event: events.Key) -> None:
         if event.character and event.character.isdigit():

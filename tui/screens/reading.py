@@ -8,6 +8,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.keymap import moving
 from tui.view import Cell, Lines
 from tui.widgets.lines import Line, page
 
@@ -17,12 +18,16 @@ class Reading(ModalScreen[None]):
 
     BINDINGS = [
         Binding("escape,q,question_mark,M", "leave", "back", id="reading.leave", show=False),
-        Binding("j", "scroll(1)", "down", id="reading.down", show=False),
-        Binding("k", "scroll(-1)", "up", id="reading.up", show=False),
-        Binding("ctrl+d,ctrl+f", "scroll(10)", "page down", id="reading.page_down", show=False),
-        Binding("ctrl+u", "scroll(-10)", "page up", id="reading.page_up", show=False),
-        Binding("g", "scroll(-100000)", "top", id="reading.top", show=False),
-        Binding("G", "scroll(100000)", "bottom", id="reading.bottom", show=False),
+        *moving(
+            down="scroll(1)",
+            up="scroll(-1)",
+            half_down="leap(0.5)",
+            half_up="leap(-0.5)",
+            page_down="leap(1)",
+            page_up="leap(-1)",
+            top="scroll(-100000)",
+            bottom="scroll(100000)",
+        ),
     ]
 
     def compose(self) -> ComposeResult:
@@ -45,6 +50,10 @@ class Reading(ModalScreen[None]):
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)
+
+    def action_leap(self, pages: float) -> None:
+        body = self.query_one("#body")
+        body.scroll_relative(y=round(body.size.height * pages), animate=False)
 
     def action_leave(self) -> None:
         self.dismiss(None)

@@ -196,7 +196,7 @@ VERBS = (
     ),
     Verb(
         name="suspend",
-        key="Z",
+        key="H",
         label="suspend",
         help="Suspend: its memory goes to disk; z resumes",
         confirm=Confirm.BAR,

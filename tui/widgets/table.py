@@ -7,21 +7,22 @@ happened, `sync` compares what each visible line should show with what it shows,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.keymap import moving
 from tui.text import safe
 from tui.verbs import Row
-from tui.view import Cell, Column
+from tui.view import Cell, Column, Look
 from tui.widgets.columns import GUTTER, Layout, arrange
 from tui.widgets.lines import TONES, fit
 from tui.widgets.pages import Pages
@@ -32,18 +33,18 @@ _Key = tuple[object, ...]
 class RowList(ScrollView, can_focus=True):
     """Rows of one view. The screen gives pages (`show`), the list says what it needs and where the cursor is."""
 
-    BINDINGS = [
-        Binding("down,j", "move(1)", "down", id="list.down", show=False),
-        Binding("up,k", "move(-1)", "up", id="list.up", show=False),
-        Binding("g,home", "edge(-1)", "top", id="list.top", show=False),
-        Binding("G,end", "edge(1)", "bottom", id="list.bottom", show=False),
-        Binding("ctrl+d", "leap(0.5)", "half down", id="list.half_down", show=False),
-        Binding("ctrl+u", "leap(-0.5)", "half up", id="list.half_up", show=False),
-        Binding("pagedown,ctrl+f", "leap(1)", "page down", id="list.page_down", show=False),
-        Binding("pageup", "leap(-1)", "page up", id="list.page_up", show=False),
-        Binding("left", "shift(-1)", "columns left", id="list.left", show=False),
-        Binding("right", "shift(1)", "columns right", id="list.right", show=False),
-    ]
+    BINDINGS = moving(
+        down="move(1)",
+        up="move(-1)",
+        top="edge(-1)",
+        bottom="edge(1)",
+        half_down="leap(0.5)",
+        half_up="leap(-0.5)",
+        page_down="leap(1)",
+        page_up="leap(-1)",
+        left="shift(-1)",
+        right="shift(1)",
+    )
 
     COMPONENT_CLASSES = {"rowlist--head", "rowlist--cursor", "rowlist--marked"}
 
@@ -95,6 +96,10 @@ class RowList(ScrollView, can_focus=True):
         self.sort = ""
         self.fresh = True
         """The next rows that arrive are another list's: they begin at the top."""
+        self.measured: Mapping[str, Any] = {}
+        """Key to what was measured of the object, for columns that show it."""
+        self.glyphs = "braille"
+        """What trends are drawn with."""
         self.notice: list[list[Cell]] = []
         """Shown instead of rows when there are none."""
 
@@ -293,11 +298,20 @@ class RowList(ScrollView, can_focus=True):
         if row is None:
             return (index == self.cursor,)
         now = self._now()
-        cells = tuple(
-            column.cell(row, now) if column.cell else (str(row.get(column.key, "")), "")
-            for column, _ in self._layout.columns
-        )
+        cells = tuple(self._cell(column, room, row, now) for column, room in self._layout.columns)
         return cells, index == self.cursor, row[self.key] in self.marks
+
+    def _cell(self, column: Column, room: int, row: Row, now: int) -> Cell:
+        if column.measured is not None:
+            return column.measured(row, self.measured.get(row[self.key]), Look(now, room, self.glyphs))
+        return column.cell(row, now) if column.cell else (str(row.get(column.key, "")), "")
+
+    @property
+    def in_sight(self) -> list[str]:
+        """Keys of the rows that are looked at."""
+        first, last = self.sight
+        rows = (self.pages.row(at) for at in range(first, min(last + 1, self.pages.count)))
+        return [row[self.key] for row in rows if row is not None]
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
