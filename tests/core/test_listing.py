@@ -253,6 +253,9 @@ def test_pages_are_stable_while_rows_come_and_go(world: World) -> None:
         ({"task_state": "!spawning"}, ["a", "é", "web-10", "z", "_"]),
         ({"task_state": ""}, ["a", "é", "web-10", "z", "_"]),
         ({"launched_at": "4", "flavor": "m1.tiny"}, ["a"]),
+        ({"name": "z,web-2"}, ["z", "web-2"]),
+        ({"name": "!z,a,b,_,"}, ["é", "web-10", "web-2"]),
+        ({"vcpus": "1,2", "name": "z"}, ["z"]),
     ],
 )
 def test_where(full: World, where: dict[str, str], names: list[str]) -> None:
@@ -270,6 +273,12 @@ def test_where(full: World, where: dict[str, str], names: list[str]) -> None:
         ("!web", ["b", "a", "B", "é", "a", "z", "a", "_"]),
         ("%", []),
         ("_", ["_"]),
+        ("we 2", ["web-2"]),
+        ("web !10", ["web-2"]),
+        ("! web !", ["web-10", "web-2"]),
+        ("-f w2", ["web-2"]),
+        ("-f w !0", ["web-2"]),
+        ("-f _", ["_"]),
     ],
 )
 def test_text(full: World, text: str, names: list[str]) -> None:
