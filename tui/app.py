@@ -19,7 +19,7 @@ from textual.screen import Screen
 from textual.signal import Signal
 from textual.widget import Widget
 
-from tui import registry
+from tui import readonly, registry
 from tui.feed import Feed
 from tui.forms.kept import Kept
 from tui.keymap import Keymap
@@ -67,6 +67,7 @@ class Skydeck(App[None], inherit_bindings=False):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.seat = seat or Seat()
         self.settings = settings or Settings()
+        self.seat.read_only = self.seat.read_only or self.settings.read_only
         """What holds now: the file's, and what the command line said instead."""
         self._places = places
         self.keys = Keymap.of(self.settings.keymap)
@@ -128,7 +129,7 @@ class Skydeck(App[None], inherit_bindings=False):
         elif self.start_at.over:
             self.browser.go(self.start_at.over, None)
         self.browser.look_again()
-        if self._engine:
+        if self._engine and not self.seat.read_only:
             # Looking after the engine imports as much again: the first rows come before it.
             self.set_timer(ATTEND_AFTER, self._attend)
 
@@ -139,6 +140,9 @@ class Skydeck(App[None], inherit_bindings=False):
             title, hint = getattr(bad, "title", str(bad)), getattr(bad, "hint", "")
             self.browser.cannot_open(title, hint)
             return False
+        if self.settings.forbids_writing(self.seat.cloud):
+            self.seat.only_look()
+            self.browser.bind_verbs()
         return True
 
     @work(group="attend", exclusive=True)
@@ -219,7 +223,9 @@ class Skydeck(App[None], inherit_bindings=False):
 
     def command(self, word: str) -> None:
         """`:q` and its like."""
-        if word in ("q", "quit"):
+        if self.seat.read_only and readonly.changing_command(word):
+            self.tell(f"no :{word}: {readonly.WHY}", readonly.HINT, tone="warn")
+        elif word in ("q", "quit"):
             self.exit()
         else:
             self.browser.go({"pu": "pulse"}.get(word, word), None)

@@ -12,7 +12,7 @@ STALE = 3.0
 """Seconds without an answer of the store after which the screen says so."""
 
 
-def identity(cloud: str, ctx: object, *, width: int) -> list[Cell]:
+def identity(cloud: str, ctx: object, *, width: int, read_only: bool = False) -> list[Cell]:
     """`skydeck local>demo admin:admin RW`."""
     project = "all projects" if getattr(ctx, "all_projects", False) else ctx.project_name  # type: ignore[attr-defined]
     role = _highest(ctx.roles)  # type: ignore[attr-defined]
@@ -22,7 +22,7 @@ def identity(cloud: str, ctx: object, *, width: int) -> list[Cell]:
         ("skydeck", "head"),
         (f"{gap}{cloud}{arrow}", ""),
         (project, "key"),
-        (f"{gap}{ctx.user_name}:{role}{gap}{'RO' if role == 'reader' else 'RW'}", ""),  # type: ignore[attr-defined]
+        (f"{gap}{ctx.user_name}:{role}{gap}{'RO' if read_only or role == 'reader' else 'RW'}", ""),  # type: ignore[attr-defined]
     ]
 
 

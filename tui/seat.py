@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from tui.readonly import WHY
 if TYPE_CHECKING:
     from core.config import Config, Places
     from core.context import Context
+    from core.metrics import Latest
     from core.network.tracing import Followed
     from core.store import Store
 
@@ -101,6 +102,11 @@ class Seat:
         with self._store.read() as session:
             self._ctx = cloud.context(session, self._config, source="app", project=self._project)
 
+    def only_look(self) -> None:
+        """Change nothing from here on."""
+        self.read_only = True
+        self.store.read_only = WHY
+
     async def read(self, query: Callable[[Any], T]) -> T:
         """`query(session)` on the reading thread. Raises SkydeckError."""
 
@@ -170,6 +176,12 @@ class Seat:
         from core import door
 
         await door.attend(self.config)
+
+    async def latest(self, ids: Iterable[str]) -> dict[str, Latest]:
+        """What was measured last of these objects, by id; what nothing is known of is absent."""
+        from core import metrics
+
+        return await self._in(self._reads, lambda: metrics.latest(self.config, ids, now=self.now()))
 
     async def console_log(self, instance: str, lines: int) -> str:
         """The end of a guest's console log. Raises SkydeckError."""

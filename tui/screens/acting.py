@@ -57,7 +57,7 @@ class ActingScreen(Screen[None]):
     @property
     def generals(self) -> tuple[Verb, ...]:
         """Verbs of the screen, at the keys they have now."""
-        return self.app.keys.verbs("app", self.general())
+        return readonly.offered(self.app.keys.verbs("app", self.general()), read_only=self.app.seat.read_only)
 
     def acted(self) -> None:
         """Something was done: look again."""
@@ -117,7 +117,7 @@ class ActingScreen(Screen[None]):
         if not seat.ready:
             line.show([("skydeck", "head"), ("  opening…", "dim")], fresh if feed else [])
             return
-        left = identity(seat.cloud, seat.ctx, width=width)
+        left = identity(seat.cloud, seat.ctx, width=width, read_only=seat.read_only)
         line.show(left, [*(usage(header, width=width) if header else []), *fresh])
 
     # ------------------------------------------------------------------ doing
