@@ -31,6 +31,7 @@ class Rehearsal(Store):
         self.is_sqlite = store.is_sqlite
         self._path = store.path
         self._watcher = None
+        self.read_only = store.read_only
         self._session = session
         session.info["clock"] = self.clock
 
@@ -39,7 +40,7 @@ class Rehearsal(Store):
         yield self._session
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, ticket: bool = False) -> Iterator[Session]:
         with self._session.begin_nested():
             yield self._session
 

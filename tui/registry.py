@@ -25,8 +25,8 @@ from tui.views import (
     snapshots,
     subnets,
     volume_types,
-    volumes,
 )
+from tui.views.volumes import view as volumes
 
 VIEWS: dict[str, View] = {
     view.kind: view
@@ -59,7 +59,7 @@ VIEWS: dict[str, View] = {
 FIRST = "instance"
 """What the app begins with."""
 
-COMMANDS = ("quit", "q", "help", "messages", "topology", "pulse", "pu")
+COMMANDS = ("quit", "q", "help", "messages", "topology", "pulse", "pu", "theme", "glyphs", "mouse")
 """Words for `:` that are no list; the short ones stand for the long."""
 
 _WORDS: dict[str, str] = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb, deletion, editing
 from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, compact, facts, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
 from tui.views.stores import pool_line
-from tui.views.wires import listed, table, words
+from tui.views.wires import handle, listed, table, words
 
 DRIVERS = {
     "file": "files in a directory of each host",
@@ -86,7 +87,18 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "driver": [(key, f"{key}: {what}") for key, what in DRIVERS.items()],
             "hosts": _host_choices(session, ctx),
         },
+        facts={"hosts": dict(_host_choices(session, ctx))},
     )
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line = command("storage", "backend", "create").option("--driver", values["driver"])
+    line.each("--option", (f"{key}={value}" for key, value in options(values["options"]).items()))
+    line.each("--host", (loaded.facts["hosts"][host] for host in words(values["hosts"])))
+    line.option("--az", values["zone"].strip())
+    line.option("--max-over-subscription-ratio", values["over"].strip(), usual="10")
+    line.option("--description", values["description"].strip())
+    return [line.end(values["name"].strip())]
 
 
 def _ratio(text: str) -> float:
@@ -129,7 +141,21 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "description": row["description"],
         },
         choices={"hosts": _host_choices(session, ctx)},
+        facts={"hosts": dict(_host_choices(session, ctx)), "handle": handle(session, ctx, "backend", row)},
     )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("storage", "backend", "set"), Changes(loaded.values, values)
+    if "options" in changes:
+        line.each("--option", (f"{key}={value}" for key, value in options(values["options"]).items()))
+    if "hosts" in changes:
+        hosts = [loaded.facts["hosts"][host] for host in words(values["hosts"])]
+        line.each("--host", hosts).flag("--all-hosts", not hosts)
+    for field, option in (("name", "--name"), ("zone", "--az"), ("over", "--max-over-subscription-ratio")):
+        changes.option(line, option, field)
+    changes.option(line, "--description", "description")
+    return [line.end(loaded.facts["handle"])]
 
 
 def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -155,8 +181,10 @@ def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> s
 _SHARED_FIELDS = (
     Field(name="options", label="options", hint="KEY=VALUE, by blanks, e.g. path=/srv/volumes"),
     Field(name="hosts", label="hosts", several=True),
-    Field(name="over", label="promise", hint="times its room that volumes may grow to"),
-    Field(name="zone", label="zone", hint="of a shared one; may be empty"),
+    Field(
+        name="over", label="promise", word="max_over_subscription_ratio", hint="times its room that volumes may grow to"
+    ),
+    Field(name="zone", label="zone", word="availability_zone", hint="of a shared one; may be empty"),
     Field(name="description", label="about"),
 )
 
@@ -235,6 +263,7 @@ VIEW = View(
                 fields=(Field(name="name", label="name"), *_SHARED_FIELDS),
                 load=_load_edit,
                 submit=_submit_edit,
+                command=_command_edit,
             ),
             help="Change its options, its hosts, how much it promises",
             disabled_reason=needs_role("backend:manage"),
@@ -253,6 +282,7 @@ VIEW = View(
         ),
         load=_load,
         submit=_submit,
+        command=_command,
     ),
     tabs=(Tab(title="Overview", read=overview), Tab(title="Volumes", read=volumes)),
     preview=lambda row, now: [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.text import duration
 from tui.verbs import (
     COPY,
@@ -24,10 +25,10 @@ from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, compact, facts, named, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.volume_forms import BACKUP
-from tui.views.volume_new import called
-from tui.views.volumes import note, size, status
-from tui.views.wires import listed
+from tui.views.volumes.cells import note, size, status
+from tui.views.volumes.forms import BACKUP
+from tui.views.volumes.new import called
+from tui.views.wires import handle, listed
 
 NEW_ONE = ""
 """Instead of a volume to restore over."""
@@ -94,17 +95,24 @@ def _load_restore(session: Any, ctx: Any, row: Row | None) -> Loaded:
     return Loaded(
         values={"id": row["id"], "to": NEW_ONE, "name": f"{row['volume_name'] or called(row)}-restored"},
         choices={"to": [(NEW_ONE, "a new volume"), *over]},
+        facts={
+            "handle": handle(session, ctx, "backup", row),
+            "volumes": {each["id"]: handle(session, ctx, "volume", each) for each in targets},
+        },
     )
 
 
 def _preview_restore(loaded: Loaded, values: dict[str, str]) -> Lines:
-    line = f"skydeck volume backup restore {values['id']} "
     if values["to"] == NEW_ONE:
-        return [[("same as      ", "dim"), (line + values["name"], "")]]
-    return [
-        [("! ", "bad"), ("what is in that volume is overwritten", "bad")],
-        [("same as      ", "dim"), (f"{line}--force {values['to']}", "")],
-    ]
+        return []
+    return [[("! ", "bad"), ("what is in that volume is overwritten", "bad")]]
+
+
+def _command_restore(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, to = command("volume", "backup", "restore"), values["to"]
+    line.flag("--force", to != NEW_ONE)
+    target = values["name"].strip() if to == NEW_ONE else loaded.facts["volumes"][to]
+    return [line.end(loaded.facts["handle"], *[each for each in [target] if each])]
 
 
 def _submit_restore(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -131,12 +139,23 @@ RESTORE = Form(
     load=_load_restore,
     submit=_submit_restore,
     preview=_preview_restore,
+    command=_command_restore,
 )
 
 
 def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
     assert row is not None
-    return Loaded(values={"id": row["id"], "name": row["name"], "description": row["description"]})
+    return Loaded(
+        values={"id": row["id"], "name": row["name"], "description": row["description"]},
+        facts={"handle": handle(session, ctx, "backup", row)},
+    )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("volume", "backup", "set"), Changes(loaded.values, values)
+    changes.option(line, "--name", "name")
+    changes.option(line, "--description", "description")
+    return [line.end(loaded.facts["handle"])]
 
 
 def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -152,6 +171,7 @@ EDIT = Form(
     fields=(Field(name="name", label="name"), Field(name="description", label="about")),
     load=_load_edit,
     submit=_submit_edit,
+    command=_command_edit,
 )
 
 
@@ -169,6 +189,7 @@ def _load_new(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "id": [(each["id"], f"{called(each)}  {each['size_gb']}G {each['status']}") for each in volumes],
             "incremental": [("False", "whole"), ("True", "what changed since its newest backup")],
         },
+        facts={"volumes": {each["id"]: handle(session, ctx, "volume", each) for each in volumes}},
     )
 
 
@@ -182,6 +203,7 @@ NEW_FORM = Form(
     ),
     load=_load_new,
     submit=BACKUP.submit,
+    command=BACKUP.command,
 )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tui.forms.command import Command, command
 from tui.text import duration
 from tui.verbs import Needs, Option, Row, Verb
 from tui.view import Cell, Field, Form, Lines, Loaded
 from tui.views.cells import facts
-from tui.views.wires import listed, table
+from tui.views.wires import handle, listed, table
 
 ON: Final = "volume"
 OFF: Final = "unvolume"
@@ -133,7 +134,13 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         values={"id": row["id"], "name": f"{row['name']}-image", "quiesce": "False"},
         choices={"quiesce": [("False", "no: as if its power had been cut"), ("True", "yes, by the guest's agent")]},
         hidden=frozenset() if row["status"] == "ACTIVE" else frozenset({"quiesce"}),
+        facts={"handle": handle(session, ctx, "instance", row)},
     )
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line = command("server", "image", "create").option("--name", values["name"].strip())
+    return [line.flag("--quiesce", values["quiesce"] == "True").end(loaded.facts["handle"])]
 
 
 def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -164,6 +171,7 @@ def imaging(disabled_reason: Any) -> Verb:
             fields=(Field(name="name", label="name"), Field(name="quiesce", label="frozen", choices=True)),
             load=_load,
             submit=_submit,
+            command=_command,
         ),
         disabled_reason=disabled_reason,
     )

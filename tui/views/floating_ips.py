@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Option, Pick, Row, Verb, deletion
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.wires import listed, note, reached, status, waiting
+from tui.views.wires import handle, listed, note, reached, status, waiting
 
 OFF = "off"
 
@@ -67,7 +68,14 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     return Loaded(
         values={"network": pools[0]["id"], "address": "", "description": ""},
         choices={"network": [(pool["id"], f"{pool['name']}  {pool['cidr']}") for pool in pools]},
+        facts={"networks": {pool["id"]: handle(session, ctx, "network", pool) for pool in pools}},
     )
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line = command("floating", "ip", "create").option("--floating-ip-address", values["address"].strip())
+    line.option("--description", values["description"])
+    return [line.end(loaded.facts["networks"][values["network"]])]
 
 
 def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -88,12 +96,13 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
 FORM = Form(
     title="New floating IP",
     fields=(
-        Field(name="network", label="of network", choices=True),
+        Field(name="network", label="of network", choices=True, kept=True),
         Field(name="address", label="address", hint="empty: the next free one"),
         Field(name="description", label="about"),
     ),
     load=_load,
     submit=_submit,
+    command=_command,
 )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Choice, Confirm, Reason, Row, Verb, deletion
 from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain
 from tui.views.policy import needs_role
-from tui.views.wires import listed
+from tui.views.wires import handle, listed
 
 STATUS = {"accepted": ("+", "ok"), "pending": ("~", "warn"), "rejected": ("x", "off")}
 
@@ -61,7 +62,17 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     return Loaded(
         values={"image": first, "project": ""},
         choices={"image": [(each["id"], f"{each['name']}  {each['visibility']}") for each in images]},
+        facts={
+            "images": {each["id"]: handle(session, ctx, "image", each) for each in images},
+            "private": {each["id"] for each in images if each["visibility"] == "private"},
+        },
     )
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    image = loaded.facts["images"][values["image"]]
+    lines = [command("image", "set", "--shared").end(image)] if values["image"] in loaded.facts["private"] else []
+    return [*lines, command("image", "add", "project").end(image, values["project"].strip())]
 
 
 def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -78,6 +89,7 @@ FORM = Form(
     ),
     load=load,
     submit=_submit,
+    command=_command,
 )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, Reason, Row, Verb, deletion, editing
-from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
+from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views import image_members, launch
 from tui.views.cells import aged, compact, facts, plain, short, yes_no
 from tui.views.policy import needs_role
-from tui.views.volume_new import YES_NO, from_source
-from tui.views.wires import listed, table
+from tui.views.volumes.new import YES_NO, from_source
+from tui.views.wires import as_properties, changed_properties, handle, listed, properties, table
 
 STATUS = {
     "active": ("+", "ok"),
@@ -109,7 +110,7 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "hidden": str(bool(row["hidden"])),
             "min_disk": str(row["min_disk_gb"]),
             "min_ram": str(row["min_ram_mb"]),
-            "properties": ", ".join(f"{key}={value}" for key, value in sorted((row["properties"] or {}).items())),
+            "properties": as_properties(row["properties"]),
         },
         choices={
             "visibility": [
@@ -121,7 +122,23 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "protected": YES_NO,
             "hidden": YES_NO,
         },
+        facts={"handle": handle(session, ctx, "image", row)},
     )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("image", "set"), Changes(loaded.values, values)
+    for field in ("name", "visibility", "min_disk", "min_ram"):
+        changes.option(line, f"--{field.replace('_', '-')}", field)
+    changes.either(line, "protected", "--protected", "--unprotected")
+    changes.either(line, "hidden", "--hidden", "--unhidden")
+    given, gone = changed_properties(properties(loaded.values["properties"]), properties(values["properties"]))
+    line.each("--property", (f"{key}={value}" for key, value in given.items()))
+    named = loaded.facts["handle"]
+    lines = [line.end(named)] if len(line) > 2 else []
+    # By the name it has after the first.
+    named = values["name"].strip() if "name" in changes and named == loaded.values["name"] else named
+    return [*lines, *([command("image", "unset").each("--property", gone).end(named)] if gone else [])]
 
 
 def _whole(text: str, what: str) -> int:
@@ -130,18 +147,6 @@ def _whole(text: str, what: str) -> int:
     if not text.strip().isdecimal():
         raise Invalid(f"{text!r} is no {what}", hint="A whole number; 0: none.")
     return int(text)
-
-
-def _properties(text: str) -> dict[str, str]:
-    from core.errors import Invalid
-
-    found: dict[str, str] = {}
-    for part in filter(None, (each.strip() for each in text.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise Invalid(f"property {part!r} is not KEY=VALUE", hint="For example hw_disk_bus=scsi")
-        found[key.strip()] = value.strip()
-    return found
 
 
 def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -155,12 +160,11 @@ def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> s
         "min_disk_gb": _whole(values["min_disk"], "size"),
         "min_ram_mb": _whole(values["min_ram"], "size"),
     }
-    properties = _properties(values["properties"])
+    wished = properties(values["properties"])
     with store.write() as session:
         found = images.find(session, ctx, values["id"])
         changes = {key: value for key, value in wanted.items() if value != getattr(found, key)}
-        given = {key: value for key, value in properties.items() if found.properties.get(key) != value}
-        gone = tuple(key for key in found.properties if key not in properties)
+        given, gone = changed_properties(found.properties, wished)
         images.update(session, ctx, found.id, unset=gone, properties=given or None, **changes)
     return f"image {wanted['name']} changed"
 
@@ -170,14 +174,15 @@ EDIT = Form(
     fields=(
         Field(name="name", label="name"),
         Field(name="visibility", label="seen by", choices=True),
-        Field(name="protected", label="protected", choices=True),
-        Field(name="hidden", label="hidden", choices=True),
-        Field(name="min_disk", label="min disk", hint="GiB"),
-        Field(name="min_ram", label="min ram", hint="MiB"),
-        Field(name="properties", label="properties", hint="KEY=VALUE, by comma"),
+        Field(name="protected", label="protected", choices=True, holds=Holds.FLAG),
+        Field(name="hidden", label="hidden", choices=True, holds=Holds.FLAG),
+        Field(name="min_disk", label="min disk", hint="GiB", holds=Holds.NUMBER),
+        Field(name="min_ram", label="min ram", hint="MiB", holds=Holds.NUMBER),
+        Field(name="properties", label="properties", hint="KEY=VALUE, by comma", holds=Holds.PAIRS),
     ),
     load=_load_edit,
     submit=_submit_edit,
+    command=_command_edit,
 )
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import Any
 
+from tui.forms import braces
+from tui.forms.command import Command, command
 from tui.locator import Locator
 from tui.verbs import Row
-from tui.view import Cell, Field, Form, Lines, Loaded
-from tui.views import volume_new
+from tui.view import Field, Form, Holds, Loaded
 from tui.views.cells import compact
-from tui.views.wires import listed, words
+from tui.views.volumes import new as volume_new
+from tui.views.wires import fresh, handle, listed, words
 
 FIELDS = (
-    Field(name="name", label="name", hint="several become NAME-1, NAME-2, …"),
+    Field(name="name", label="name", hint="web-{1..3} makes three; with a count NAME-1, NAME-2, …"),
     Field(name="image", label="image", choices=True),
     Field(name="boot", label="root disk", choices=True),
     Field(name="size", label="its size", hint="GiB, of a new volume"),
@@ -23,8 +24,8 @@ FIELDS = (
     Field(name="network", label="network", several=True),
     Field(name="groups", label="groups", several=True),
     Field(name="key", label="key", choices=True),
-    Field(name="count", label="count", hint="how many at once"),
-    Field(name="user_data", label="user data", hint="a file, e.g. cloud-init.yaml"),
+    Field(name="count", label="count", hint="how many at once", holds=Holds.NUMBER),
+    Field(name="user_data", label="user data", hint="a file; Ctrl+O writes one in your editor", document=True),
     Field(name="zone", label="zone", hint="ZONE or ZONE:HOST"),
 )
 
@@ -63,8 +64,6 @@ def missing(session: Any, ctx: Any) -> tuple[str, str] | None:
 
 def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     """Choices, and the values of the newest instance of the project; the smallest flavor on a first launch."""
-    from core.identity import quotas
-
     if absent := missing(session, ctx):
         return Loaded(values={}, problem=absent)
     own = dataclasses.replace(ctx, all_projects=False)
@@ -102,7 +101,7 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     }
     image = next((row for row in images if last and row["name"] == last["image"]), images[0])
     values = {
-        "name": _fresh_name(session, own, last["name"] if last else "web-0"),
+        "name": fresh(session, own, "instance", last["name"] if last else "web-1"),
         "image": image["id"],
         "boot": LOCAL,
         "size": str(max(1, needed_gb(image))),
@@ -114,18 +113,13 @@ def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         "user_data": "",
         "zone": "",
     }
-    limits = quotas.limits(session, ctx.project_id)
+    # What a command calls each of them.
     facts = {
-        "quota": {
-            what: (quotas.used(session, ctx.project_id, what), limits[what]) for what in ("instances", "cores", "ram")
-        },
-        "flavors": {row["name"]: row for row in flavors},
-        "images": {row["id"]: row["name"] for row in images},
-        "networks": {row["id"]: row["name"] for row in networks},
-        "groups": {row["id"]: row["name"] for row in groups},
-        "volumes": {row["id"]: row["name"] or row["id"] for row in bootable},
-        "needed": {row["id"]: needed_gb(row) for row in images},
-        "kept": volume_new.quota(session, ctx, "volumes", "gigabytes"),
+        "images": {row["id"]: handle(session, own, "image", row) for row in images},
+        "networks": {row["id"]: handle(session, own, "network", row) for row in networks},
+        "groups": {row["id"]: handle(session, own, "security_group", row) for row in groups},
+        "volumes": {row["id"]: handle(session, own, "volume", row) for row in bootable},
+        "default": next((row["id"] for row in groups if row["name"] == DEFAULT), ""),
     }
     # With one group, or none made yet, every port gets the default one.
     hidden = frozenset({"groups"}) if len(groups) < 2 else frozenset[str]()
@@ -175,28 +169,11 @@ def last_groups(session: Any, ctx: Any, last: Row | None, groups: list[Row]) -> 
     return ",".join(row["id"] for row in groups if row["id"] in ids)
 
 
-def _fresh_name(session: Any, ctx: Any, last: str) -> str:
-    """The number at the end of the last name, counted on until nobody has it."""
-    from core import listing as lists
-    from core.lists import LISTINGS
-
-    stem = last.rstrip("0123456789")
-    number = int(last[len(stem) :] or "0")
-    stem = stem if stem.endswith("-") else f"{stem}-" if not last[len(stem) :] else stem
-    for candidate in range(number + 1, number + 1000):
-        name = f"{stem}{candidate}"
-        if not lists.count(session, ctx, LISTINGS["instance"], where={"name": name}):
-            return name
-    return stem
-
-
 def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     from core.compute.instances.create import CreateSpec, create
     from core.errors import Invalid
 
-    count = _count(values)
-    if count is None:
-        raise Invalid(f"{values['count']!r} is not a number of instances", hint="For example 1.")
+    called, count = names(values)
     networks = _networks(values)
     if OWN in networks:
         raise Invalid(
@@ -214,7 +191,8 @@ def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
         config,
         ctx,
         CreateSpec(
-            name=values["name"].strip(),
+            name=called[0],
+            names=called if len(called) > 1 else (),
             flavor=values["flavor"],
             image=values["image"] if values["boot"] == LOCAL else None,
             block_devices=_root(values),
@@ -227,8 +205,8 @@ def submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
             max_count=count,
         ),
     )
-    names = [instance.name for instance in made.instances]
-    return f"creating {names[0]}" if len(names) == 1 else f"creating {len(names)}: {names[0]} to {names[-1]}"
+    new = [instance.name for instance in made.instances]
+    return f"creating {new[0]}" if len(new) == 1 else f"creating {len(new)}: {new[0]} to {new[-1]}"
 
 
 def _root(values: dict[str, str]) -> tuple[Any, ...]:
@@ -252,61 +230,42 @@ def _networks(values: dict[str, str]) -> tuple[str, ...]:
     return () if values["network"] == OWN else words(values["network"]) or (NONE,)
 
 
-def _count(values: dict[str, str]) -> int | None:
+def names(values: dict[str, str]) -> tuple[tuple[str, ...], int]:
+    """What they are to be called, and how many of them there are to be. Raises Invalid.
+
+    One name and a count: NAME-1, NAME-2, …, as core numbers them.
+    """
+    from core.errors import Invalid
+
     text = values.get("count", "1").strip()
-    return int(text) if text.isdigit() and int(text) else None
+    if not text.isdecimal() or not int(text):
+        raise Invalid(f"{values['count']!r} is not a number of instances", hint="For example 1.")
+    called = tuple(braces.expanded(values["name"].strip()))
+    if len(called) > 1 and int(text) > 1:
+        raise Invalid(f"{len(called)} names need no count", hint="Set it to 1.")
+    return called, max(int(text), len(called))
 
 
-def preview(loaded: Loaded, values: dict[str, str]) -> Lines:
-    """The quota as it will be, and the command that does the same."""
-    flavor = loaded.facts["flavors"].get(values["flavor"])
-    count = _count(values) or 0
-    lines: Lines = []
-    if flavor:
-        cells: list[Cell] = [("quota after  ", "dim")]
-        needs = {"instances": count, "cores": flavor["vcpus"] * count, "ram": flavor["ram_mb"] * count}
-        for what, (used, limit) in loaded.facts["quota"].items():
-            after, scale = used + needs[what], 1024 if what == "ram" else 1
-            tone = "bad" if 0 <= limit < after else ""
-            shown = f"{after // scale}/{limit // scale if limit >= 0 else '-'}{'G' if what == 'ram' else ''}"
-            cells.append((f"{what} {shown}   ", tone))
-        if values["boot"] in (KEPT, GONE):
-            size = values["size"].strip()
-            more = {"volumes": count, "gigabytes": count * int(size) if size.isdecimal() else 0}
-            cells += volume_new.after(loaded.facts["kept"], more)[1:]
-        lines.append(cells)
-    if values["boot"] in (KEPT, GONE):
-        least = max(1, loaded.facts["needed"].get(values["image"], 1))
-        size = values["size"].strip()
-        if not size.isdecimal() or int(size) < least:
-            lines.append([("! ", "warn"), (f"a volume of this image needs at least {least} GiB", "warn")])
-    elif values["boot"] != LOCAL and count > 1:
-        lines.append([("! ", "warn"), ("one volume boots one instance", "warn")])
-    return [*lines, [("same as      ", "dim"), (command(loaded, values), "")]]
-
-
-def command(loaded: Loaded, values: dict[str, str]) -> str:
-    """The equivalent command line."""
-    line = ["skydeck", "server", "create"]
-    if values["boot"] in (LOCAL, KEPT, GONE):
-        line += ["--image", loaded.facts["images"].get(values["image"], values["image"])]
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    called, count = names(values)
+    line, boot = command("server", "create"), values["boot"]
+    if boot in (LOCAL, KEPT, GONE):
+        line.option("--image", loaded.facts["images"][values["image"]])
     else:
-        line += ["--volume", loaded.facts["volumes"].get(values["boot"], values["boot"])]
-    if values["boot"] in (KEPT, GONE):
-        line += ["--boot-from-volume", values["size"].strip()]
-    line += ["--delete-on-termination"] if values["boot"] == GONE else []
-    line += ["--flavor", values["flavor"]]
-    for network in _networks(values):
-        line += ["--network", loaded.facts["networks"].get(network, network)]
-    chosen = [loaded.facts["groups"][group] for group in words(values["groups"])]
-    if chosen != [DEFAULT]:
-        line += [word for group in chosen for word in ("--security-group", group)]
-    for option, field in (("--key-name", "key"), ("--user-data", "user_data"), ("--availability-zone", "zone")):
-        if values[field]:
-            line += [option, values[field]]
-    if (count := _count(values) or 1) > 1:
-        line += ["--min", str(count), "--max", str(count)]
-    return shlex.join([*line, values["name"]])
+        line.option("--volume", loaded.facts["volumes"][boot])
+    if boot in (KEPT, GONE):
+        line.option("--boot-from-volume", str(volume_new.number(values["size"], "size")))
+    line.flag("--delete-on-termination", boot == GONE)
+    line.option("--flavor", values["flavor"])
+    line.each("--network", (loaded.facts["networks"].get(network, network) for network in _networks(values)))
+    chosen = words(values["groups"])
+    if chosen != (loaded.facts["default"],):
+        line.each("--security-group", (loaded.facts["groups"][group] for group in chosen))
+    line.option("--key-name", values["key"]).option("--user-data", values["user_data"].strip())
+    line.option("--availability-zone", values["zone"].strip())
+    if len(called) == 1 and count > 1:
+        line.option("--min", str(count)).option("--max", str(count))
+    return [line.end(*called)]
 
 
 def _load_image(session: Any, ctx: Any, row: Row | None) -> Loaded:
@@ -319,14 +278,53 @@ def _load_image(session: Any, ctx: Any, row: Row | None) -> Loaded:
     return loaded
 
 
+def _load_flavor(session: Any, ctx: Any, row: Row | None) -> Loaded:
+    """The same, with the flavor under the cursor."""
+    assert row is not None
+    loaded = load(session, ctx, None)
+    if loaded.problem is None:
+        loaded.values["flavor"] = row["name"]
+    return loaded
+
+
+def _load_like(session: Any, ctx: Any, row: Row) -> Loaded:
+    """Another one like this: its flavor, image, networks, groups, key and zone; a name of its own."""
+    loaded = load(session, ctx, None)
+    if loaded.problem is not None:
+        return loaded
+    own = dataclasses.replace(ctx, all_projects=False)
+    networks = [each for each in listed(session, own, "network", where={"external": "false"}) if each["subnets"]]
+    groups = listed(session, own, "security_group")
+    image = next((each["id"] for each in listed(session, own, "image") if each["name"] == row["image"]), "")
+    like = {
+        "name": fresh(session, own, "instance", str(row["name"])),
+        "image": image,
+        "flavor": row["flavor"],
+        "network": last_networks(own, row, networks),
+        "groups": last_groups(session, own, row, groups),
+        "key": row["key_name"] or "",
+        "zone": row["availability_zone"] or "",
+    }
+    chosen = {name: {key for key, _ in loaded.choices.get(name, [])} for name in like}
+    # What it was made of may be gone since: then the form's own choice stands.
+    loaded.values.update(
+        {name: value for name, value in like.items() if not chosen[name] or set(value.split(",")) <= chosen[name]}
+    )
+    return loaded
+
+
 FORM = Form(
     title="Launch",
     fields=FIELDS,
     load=load,
     submit=submit,
-    preview=preview,
+    command=_command,
+    like=_load_like,
     then=Locator(kind="instance"),
 )
 
 OF_IMAGE = dataclasses.replace(FORM, load=_load_image)
 """Opened about an image."""
+
+OF_FLAVOR = dataclasses.replace(FORM, load=_load_flavor)
+"""Opened about a flavor."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, TOPOLOGY, YAML, Needs, Row, Verb, deletion, editing
-from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
+from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views import subnets
 from tui.views.cells import aged, facts, plain, short, yes_no
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.wires import listed, status, table, within, words
+from tui.views.wires import fresh, handle, listed, status, table, within, words
 
 NO_ROUTER = ""
 NEW_ROUTER = "new"
@@ -47,11 +47,18 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         *((f"{NEW_ROUTER} {way['id']}", f"a new one, out by {way['name']}") for way in ways),
         (NO_ROUTER, "none: it stays alone"),
     ]
-    names = {choice[0]: choice[1].split("  ")[0] for choice in choices}
     return Loaded(
-        values={"name": "", "cidr": subnets.free_block(session, ctx), "dns": "", "router": choices[0][0]},
+        values={
+            "name": fresh(session, ctx, "network", "net-1"),
+            "cidr": subnets.free_block(session, ctx),
+            "dns": "",
+            "router": choices[0][0],
+        },
         choices={"router": choices},
-        facts={"routers": names},
+        facts={
+            "routers": {router["id"]: handle(session, ctx, "router", router) for router in routers},
+            "ways": {way["id"]: handle(session, ctx, "network", way) for way in ways},
+        },
     )
 
 
@@ -86,24 +93,19 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     return f"network {name} made"
 
 
-def _preview(loaded: Loaded, values: dict[str, str]) -> Lines:
-    """The commands that do the same."""
-    name = values["name"].strip() or "NAME"
-    commands = [["network", "create", name]]
-    if cidr := values["cidr"].strip():
-        dns = [word for server in words(values["dns"]) for word in ("--dns-nameserver", server)]
-        commands.append(["subnet", "create", "--network", name, "--subnet-range", cidr, *dns, name])
-        router = values["router"]
-        if router != NO_ROUTER:
-            joined = name if router.startswith(NEW_ROUTER) else loaded.facts["routers"].get(router, router)
-            if router.startswith(NEW_ROUTER):
-                way = loaded.facts["routers"][router].removeprefix("a new one, out by ")
-                commands.append(["router", "create", "--external-gateway", way, name])
-            commands.append(["router", "add", "subnet", joined, name])
-    return [
-        [("same as      " if not at else " " * 13, "dim"), (shlex.join(["skydeck", *command]), "")]
-        for at, command in enumerate(commands)
-    ]
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    name, cidr, router = values["name"].strip(), values["cidr"].strip(), values["router"]
+    lines = [command("network", "create").end(name)]
+    if not cidr:
+        return lines
+    block = command("subnet", "create").option("--network", name).option("--subnet-range", cidr)
+    lines.append(block.each("--dns-nameserver", words(values["dns"])).end(name))
+    new, _, way = router.partition(" ")
+    if new == NEW_ROUTER:
+        lines.append(command("router", "create").option("--external-gateway", loaded.facts["ways"][way]).end(name))
+    if router != NO_ROUTER:
+        lines.append(command("router", "add", "subnet").end(loaded.facts["routers"].get(router, name), name))
+    return lines
 
 
 FORM = Form(
@@ -116,7 +118,7 @@ FORM = Form(
     ),
     load=_load,
     submit=_submit,
-    preview=_preview,
+    command=_command,
 )
 
 
@@ -136,7 +138,18 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "security": [("True", "new ports have anti-spoofing and groups"), ("False", "new ports have neither")],
             "up": [("True", "enabled"), ("False", "disabled: it carries nothing")],
         },
+        facts={"handle": handle(session, ctx, "network", row)},
     )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("network", "set"), Changes(loaded.values, values)
+    for field, option in (("name", "--name"), ("domain", "--dns-domain"), ("mtu", "--mtu")):
+        changes.option(line, option, field)
+    changes.option(line, "--description", "description")
+    changes.either(line, "security", "--enable-port-security", "--disable-port-security")
+    changes.either(line, "up", "--enable", "--disable")
+    return [line.end(loaded.facts["handle"])]
 
 
 def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -167,13 +180,14 @@ EDIT = Form(
     fields=(
         Field(name="name", label="name"),
         Field(name="description", label="about"),
-        Field(name="domain", label="DNS domain", hint="what follows its servers' names"),
-        Field(name="mtu", label="MTU"),
-        Field(name="security", label="security", choices=True),
-        Field(name="up", label="state", choices=True),
+        Field(name="domain", label="DNS domain", word="dns_domain", hint="what follows its servers' names"),
+        Field(name="mtu", label="MTU", holds=Holds.NUMBER),
+        Field(name="security", label="security", word="port_security_enabled", choices=True, holds=Holds.FLAG),
+        Field(name="up", label="state", word="admin_state_up", choices=True, holds=Holds.FLAG),
     ),
     load=_load_edit,
     submit=_submit_edit,
+    command=_command_edit,
 )
 
 # ---------------------------------------------------------------------------- looking

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, TRACE, YAML, Reason, Row, deletion, editing
-from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
+from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
 from tui.views.security_group_rules import rule_line
-from tui.views.wires import floating, listed, note, status, table, waiting, words
+from tui.views.wires import floating, handle, listed, note, status, table, waiting, words
 
 SECURITY = [("True", "anti-spoofing and security groups"), ("False", "none: everything passes")]
 
@@ -63,7 +64,28 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
         },
         # The default group comes by itself: with no other there is nothing to decide.
         hidden=frozenset({"groups"}) if len(groups) < 2 else frozenset(),
+        facts={
+            "networks": {network["id"]: handle(session, ctx, "network", network) for network in networks},
+            "groups": dict(groups),
+            "default": default,
+        },
     )
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line = command("port", "create").option("--network", loaded.facts["networks"][values["network"]])
+    line.each("--fixed-ip", (f"ip-address={ip}" for ip in words(values["ips"])))
+    chosen = words(values["groups"])
+    if chosen != (loaded.facts["default"],):
+        line.each("--security-group", (loaded.facts["groups"][group] for group in chosen))
+    _limits(line, values)
+    return [line.end(values["name"].strip())]
+
+
+def _limits(line: Command, values: dict[str, str]) -> None:
+    for field, option in (("in", "--ingress-limit"), ("out", "--egress-limit")):
+        if (limit := kbit(values[field])) is not None:
+            line.option(option, str(limit))
 
 
 def kbit(text: str) -> int | None:
@@ -120,6 +142,7 @@ FORM = Form(
     ),
     load=_load,
     submit=_submit,
+    command=_command,
 )
 
 
@@ -142,7 +165,29 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "security": SECURITY,
             "up": [("True", "enabled"), ("False", "disabled: nothing passes")],
         },
+        facts={"handle": handle(session, ctx, "port", row), "groups": dict(_choices(session, ctx))},
     )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("port", "set"), Changes(loaded.values, values)
+    changes.option(line, "--name", "name")
+    if "ips" in changes:
+        line.flag("--no-fixed-ip", True).each("--fixed-ip", (f"ip-address={ip}" for ip in words(values["ips"])))
+    secured = values["security"] == "True"
+    if "groups" in changes or ("security" in changes and not secured):
+        line.flag("--no-security-group", True)
+        line.each("--security-group", (loaded.facts["groups"][group] for group in words(values["groups"]) if secured))
+    changes.either(line, "security", "--enable-port-security", "--disable-port-security")
+    if "pairs" in changes:
+        line.flag("--no-allowed-address", True)
+        for address, mac in _pairs(values["pairs"]):
+            line.option("--allowed-address", f"ip-address={address}" + (f",mac-address={mac}" if mac else ""))
+    for field, option in (("in", "--ingress-limit"), ("out", "--egress-limit")):
+        if field in changes:
+            line.option(option, str(kbit(values[field]) or 0))
+    changes.either(line, "up", "--enable", "--disable")
+    return [line.end(loaded.facts["handle"])]
 
 
 def _pair(pair: dict[str, str]) -> list[str]:
@@ -187,16 +232,23 @@ EDIT = Form(
     title="Change port",
     fields=(
         Field(name="name", label="name"),
-        Field(name="ips", label="addresses", hint="by comma; empty: none"),
-        Field(name="groups", label="groups", several=True),
-        Field(name="security", label="security", choices=True),
-        Field(name="pairs", label="also has", hint="addresses or blocks, each with a MAC or not, by comma"),
-        Field(name="in", label="limit in", hint="to the server, e.g. 10M; empty: none"),
-        Field(name="out", label="limit out", hint="from the server; empty: none"),
-        Field(name="up", label="state", choices=True),
+        Field(name="ips", label="addresses", word="fixed_ips", hint="by comma; empty: none", holds=Holds.WORDS),
+        Field(name="groups", label="groups", word="security_groups", several=True),
+        Field(name="security", label="security", word="port_security_enabled", choices=True, holds=Holds.FLAG),
+        Field(
+            name="pairs",
+            label="also has",
+            word="allowed_address_pairs",
+            hint="addresses or blocks, each with a MAC or not, by comma",
+            holds=Holds.WORDS,
+        ),
+        Field(name="in", label="limit in", word="ingress_limit", hint="to the server, e.g. 10M; empty: none"),
+        Field(name="out", label="limit out", word="egress_limit", hint="from the server; empty: none"),
+        Field(name="up", label="state", word="admin_state_up", choices=True, holds=Holds.FLAG),
     ),
     load=_load_edit,
     submit=_submit_edit,
+    command=_command_edit,
 )
 
 

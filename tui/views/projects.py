@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb, deletion
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import facts, plain, yes_no
@@ -31,6 +32,11 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     with store.write() as session:
         made = projects.create(session, ctx, name=values["name"].strip(), description=values["description"].strip())
     return f"project {made.name} made; Enter works in it"
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line = command("project", "create").option("--description", values["description"].strip())
+    return [line.end(values["name"].strip())]
 
 
 def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
@@ -73,6 +79,7 @@ VIEW = View(
         fields=(Field(name="name", label="name"), Field(name="description", label="about")),
         load=lambda session, ctx, row: Loaded(values={"name": "", "description": ""}),
         submit=_submit,
+        command=_command,
     ),
     tabs=(Tab(title="Overview", read=overview),),
     preview=lambda row, now: [[(f"{row['instances']} instances   {row['description']}", "")], [(row["id"], "dim")]],

@@ -198,7 +198,7 @@ def _hosts(hosts: Sequence[HostLoad], measured: Mapping[str, Latest], glyphs: st
         percent = load(host, measured)
         return percent is None, -(percent or 0.0), host.name
 
-    if len(hosts) > 1:
+    if sum(host.up for host in hosts) > 1:
         spots.append(Spot(key="hosts/all", draw=_together(hosts, measured, glyphs), locator=Locator(kind="host")))
     for host in sorted(hosts, key=busiest):
         spots.append(
@@ -227,7 +227,7 @@ def _together(hosts: Sequence[HostLoad], measured: Mapping[str, Latest], glyphs:
     trends = [newest(measured[host.id].trend, TREND) for host, _ in loads if host.id in measured]
     trend = [_mean([each[at] for each in trends]) for at in range(TREND)] if trends else []
     return _load_line(
-        "all that are up" if len(up) < len(hosts) else "all",
+        "all",
         "head",
         sum(percent * host.vcpus for host, percent in loads) / cpus if cpus else None,
         trend,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.verbs import (
     COPY,
     DESCRIBE,
@@ -21,12 +22,12 @@ from tui.verbs import (
     deletion,
     editing,
 )
-from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
+from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short, yes_no
 from tui.views.pages import recent
 from tui.views.policy import needs_role
 from tui.views.subnets import routes, shown_routes
-from tui.views.wires import listed, note, status, table, waiting
+from tui.views.wires import fresh, handle, listed, note, status, table, waiting
 
 SNAT = [("True", "guests without a floating IP go out as their host"), ("False", "only floating IPs go out")]
 
@@ -47,17 +48,29 @@ def _deletable(ctx: Any, row: Row) -> Reason | None:
 # ---------------------------------------------------------------------------- making and changing
 
 
-def _ways(session: Any, ctx: Any) -> list[tuple[str, str]]:
+def _ways(session: Any, ctx: Any) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """The choices, and what commands call each."""
     found = listed(session, ctx, "network", where={"external": "true"}, sort="-is_default,name")
-    return [*((way["id"], f"{way['name']}  {way['cidr']}") for way in found), ("", "none")]
+    choices = [*((way["id"], f"{way['name']}  {way['cidr']}") for way in found), ("", "none")]
+    return choices, {way["id"]: handle(session, ctx, "network", way) for way in found}
 
 
 def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
-    ways = _ways(session, ctx)
+    ways, names = _ways(session, ctx)
+    name = fresh(session, ctx, "router", "router-1")
     return Loaded(
-        values={"name": "", "description": "", "gateway": ways[0][0], "snat": "True"},
+        values={"name": name, "description": "", "gateway": ways[0][0], "snat": "True"},
         choices={"gateway": ways, "snat": SNAT},
+        facts={"ways": names},
     )
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line = command("router", "create")
+    if way := values["gateway"]:
+        line.option("--external-gateway", loaded.facts["ways"][way])
+    line.flag("--disable-snat", values["snat"] != "True").option("--description", values["description"])
+    return [line.end(values["name"].strip())]
 
 
 def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -86,11 +99,13 @@ FORM = Form(
     ),
     load=_load,
     submit=_submit,
+    command=_command,
 )
 
 
 def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
     assert row is not None
+    ways, names = _ways(session, ctx)
     return Loaded(
         values={
             "id": row["id"],
@@ -102,11 +117,31 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "up": str(row["admin_state_up"]),
         },
         choices={
-            "gateway": _ways(session, ctx),
+            "gateway": ways,
             "snat": SNAT,
             "up": [("True", "enabled"), ("False", "disabled: it forwards nothing")],
         },
+        facts={"ways": names, "handle": handle(session, ctx, "router", row)},
     )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("router", "set"), Changes(loaded.values, values)
+    changes.option(line, "--name", "name")
+    changes.option(line, "--description", "description")
+    if "gateway" in changes and values["gateway"]:
+        line.option("--external-gateway", loaded.facts["ways"][values["gateway"]])
+    changes.either(line, "snat", "--enable-snat", "--disable-snat")
+    if "routes" in changes:
+        line.flag("--no-route", True)
+        line.each("--route", (f"destination={to},gateway={hop}" for to, hop in routes(values["routes"])))
+    changes.either(line, "up", "--enable", "--disable")
+    named = loaded.facts["handle"]
+    lines = [line.end(named)] if len(line) > 2 else []
+    named = values["name"].strip() if "name" in changes and named == loaded.values["name"] else named
+    if "gateway" in changes and not values["gateway"]:
+        lines.append(command("router", "unset", "--external-gateway").end(named))
+    return lines
 
 
 def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -137,13 +172,14 @@ EDIT = Form(
     fields=(
         Field(name="name", label="name"),
         Field(name="description", label="about"),
-        Field(name="gateway", label="way out", choices=True),
-        Field(name="snat", label="SNAT", choices=True),
-        Field(name="routes", label="routes", hint="192.0.2.0/24 via 10.0.0.9, …"),
-        Field(name="up", label="state", choices=True),
+        Field(name="gateway", label="way out", word="external_gateway", choices=True),
+        Field(name="snat", label="SNAT", word="enable_snat", choices=True, holds=Holds.FLAG),
+        Field(name="routes", label="routes", hint="192.0.2.0/24 via 10.0.0.9, …", holds=Holds.WORDS),
+        Field(name="up", label="state", word="admin_state_up", choices=True, holds=Holds.FLAG),
     ),
     load=_load_edit,
     submit=_submit_edit,
+    command=_command_edit,
 )
 
 

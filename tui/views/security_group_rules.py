@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import shlex
 from typing import Any
 
+from tui.forms.command import Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Row, deletion
 from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short
 from tui.views.policy import needs_role
-from tui.views.wires import listed
+from tui.views.wires import handle, listed
 
 PRESETS: dict[str, tuple[str, str]] = {
     "ssh": ("tcp 22", "ssh       tcp 22"),
@@ -40,6 +40,7 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     groups = listed(session, ctx, "security_group")
     chosen = (row or {}).get("security_group_id", (row or {}).get("id", ""))
     names = [(group["id"], group["name"]) for group in groups] or [("default", "default")]
+    handles = {group["id"]: handle(session, ctx, "security_group", group) for group in groups}
     return Loaded(
         values={"group": chosen, "what": "ssh", "other": "", "from": "", "way": "ingress", "description": ""},
         choices={
@@ -47,7 +48,7 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "what": [(name, shown) for name, (_, shown) in PRESETS.items()],
             "way": [("ingress", "in: to the servers"), ("egress", "out: from the servers")],
         },
-        facts={"groups": dict(names)},
+        facts={"groups": handles},
     )
 
 
@@ -110,29 +111,20 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     return f"{what.strip()} allowed" + (" (one of its rules was there already)" if known else "")
 
 
-def _preview(loaded: Loaded, values: dict[str, str]) -> Lines:
-    """The commands that do the same, or what is wrong."""
-    from core.errors import Invalid
-
-    try:
-        rules = meant(values)
-    except Invalid as bad:
-        return [[("! ", "warn"), (bad.title, "warn"), (f"  {bad.hint}", "dim")]]
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
     group = loaded.facts["groups"].get(values["group"], values["group"])
-    lines: Lines = []
-    for rule in rules:
-        command = ["skydeck", "security", "group", "rule", "create", f"--{rule['direction']}"]
-        command += ["--ethertype", rule["ethertype"]]
-        if rule["protocol"]:
-            command += ["--protocol", rule["protocol"]]
-        if rule["port_min"] is not None:
-            last = rule["port_max"]
-            command += ["--dst-port", f"{rule['port_min']}" + (f":{last}" if last is not None else "")]
-        for option in ("remote_ip", "remote_group"):
-            if option in rule:
-                command += [f"--{option.replace('_', '-')}", rule[option]]
-        lines.append([("same as      " if not lines else " " * 13, "dim"), (shlex.join([*command, group]), "")])
-    return lines
+    return [_rule(rule).end(group) for rule in meant(values)]
+
+
+def _rule(rule: dict[str, Any]) -> Command:
+    line = command("security", "group", "rule", "create", f"--{rule['direction']}")
+    line.option("--ethertype", rule["ethertype"]).option("--protocol", rule["protocol"] or "")
+    if rule["port_min"] is not None:
+        last = rule["port_max"]
+        line.option("--dst-port", f"{rule['port_min']}" + (f":{last}" if last is not None else ""))
+    for name in ("remote_ip", "remote_group"):
+        line.option(f"--{name.replace('_', '-')}", rule.get(name, ""))
+    return line.option("--description", rule["description"])
 
 
 FORM = Form(
@@ -147,7 +139,7 @@ FORM = Form(
     ),
     load=_load,
     submit=_submit,
-    preview=_preview,
+    command=_command,
 )
 
 # ---------------------------------------------------------------------------- looking

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.locator import Locator
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Reason, Row, Verb, deletion, editing
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
@@ -12,7 +13,7 @@ from tui.views.cells import aged, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
 from tui.views.security_group_rules import rule_line
-from tui.views.wires import listed, status, table, within
+from tui.views.wires import fresh, handle, listed, status, table, within
 
 DEFAULT = "default"
 
@@ -43,13 +44,28 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     return f"group {name} made: everything out, nothing in; A allows more"
 
 
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line = command("security", "group", "create").option("--description", values["description"].strip())
+    return [line.end(values["name"].strip())]
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("security", "group", "set"), Changes(loaded.values, values)
+    changes.option(line, "--name", "name")
+    changes.option(line, "--description", "description")
+    return [line.end(loaded.facts["handle"])]
+
+
 FIELDS = (Field(name="name", label="name"), Field(name="description", label="about"))
 
 FORM = Form(
     title="New security group",
     fields=FIELDS,
-    load=lambda session, ctx, row: Loaded(values={"name": "", "description": ""}),
+    load=lambda session, ctx, row: Loaded(
+        values={"name": fresh(session, ctx, "security_group", "group-1"), "description": ""}
+    ),
     submit=_submit,
+    command=_command,
 )
 
 
@@ -58,6 +74,7 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
     return Loaded(
         values={key: row[key] for key in ("id", "name", "description")},
         hidden=frozenset({"name"}) if row["name"] == DEFAULT else frozenset(),
+        facts={"handle": handle(session, ctx, "security_group", row)},
     )
 
 
@@ -70,7 +87,7 @@ def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> s
     return f"group {name} changed"
 
 
-EDIT = Form(title="Change security group", fields=FIELDS, load=_load_edit, submit=_submit_edit)
+EDIT = Form(title="Change security group", fields=FIELDS, load=_load_edit, submit=_submit_edit, command=_command_edit)
 
 
 def rules(session: Any, ctx: Any, row: Row, now: int) -> Lines:

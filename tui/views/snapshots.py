@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Option, Pick, Reason, Row, Verb, deletion, editing
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, named, plain, short
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.volume_forms import SNAPSHOT
-from tui.views.volume_new import called, from_source
-from tui.views.volumes import note, size, status
-from tui.views.wires import listed
+from tui.views.volumes.cells import note, size, status
+from tui.views.volumes.forms import SNAPSHOT
+from tui.views.volumes.new import called, from_source
+from tui.views.wires import fresh, handle, listed
 
 
 def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
@@ -55,7 +56,17 @@ def _revert(session: Any, ctx: Any, id: str, value: str) -> object:
 
 def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
     assert row is not None
-    return Loaded(values={"id": row["id"], "name": row["name"], "description": row["description"]})
+    return Loaded(
+        values={"id": row["id"], "name": row["name"], "description": row["description"]},
+        facts={"handle": handle(session, ctx, "snapshot", row)},
+    )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("volume", "snapshot", "set"), Changes(loaded.values, values)
+    changes.option(line, "--name", "name")
+    changes.option(line, "--description", "description")
+    return [line.end(loaded.facts["handle"])]
 
 
 def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -73,6 +84,7 @@ EDIT = Form(
     fields=(Field(name="name", label="name"), Field(name="description", label="about")),
     load=_load_edit,
     submit=_submit_edit,
+    command=_command_edit,
 )
 
 
@@ -85,11 +97,18 @@ def _load_new(session: Any, ctx: Any, row: Row | None) -> Loaded:
         return Loaded(values={}, problem=("There is no volume to take one of.", "Make one: :volumes, then n"))
     first = next((each for each in volumes if row and each["id"] == row["volume_id"]), volumes[0])
     return Loaded(
-        values={"id": first["id"], "name": "", "quiesce": "False", "force": "True", "description": ""},
+        values={
+            "id": first["id"],
+            "name": fresh(session, ctx, "snapshot", f"{called(first)}-1"),
+            "quiesce": "False",
+            "force": "True",
+            "description": "",
+        },
         choices={
             "id": [(each["id"], f"{called(each)}  {each['size_gb']}G {each['status']}") for each in volumes],
             "quiesce": [("False", "no: as if its power had been cut"), ("True", "yes, by the guest's agent")],
         },
+        facts={"volumes": {each["id"]: handle(session, ctx, "volume", each) for each in volumes}},
     )
 
 
@@ -103,6 +122,7 @@ NEW_FORM = Form(
     ),
     load=_load_new,
     submit=SNAPSHOT.submit,
+    command=SNAPSHOT.command,
 )
 
 

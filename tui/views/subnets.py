@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.locator import Locator
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Row, deletion, editing
-from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
+from tui.view import Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain, short, yes_no
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.wires import listed, status, table, words
+from tui.views.wires import handle, listed, status, table, words
 
 YES_NO = [("yes", "yes"), ("no", "no")]
 IPV6 = [
@@ -90,7 +91,20 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "dhcp": YES_NO,
             "ipv6": IPV6,
         },
+        facts={
+            "names": {network["id"]: network["name"] for network in networks},
+            "handles": {network["id"]: handle(session, ctx, "network", network) for network in networks},
+        },
     )
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    network = values["network"] or next(iter(loaded.facts["names"]))
+    line = command("subnet", "create").option("--network", loaded.facts["handles"][network])
+    line.option("--subnet-range", values["cidr"].strip()).option("--gateway", values["gateway"].strip())
+    line.flag("--no-dhcp", values["dhcp"] != "yes").each("--dns-nameserver", words(values["dns"]))
+    line.option("--ipv6-ra-mode", values["ipv6"])
+    return [line.end(values["name"].strip() or loaded.facts["names"][network])]
 
 
 def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -129,6 +143,7 @@ FORM = Form(
     ),
     load=_load,
     submit=_submit,
+    command=_command,
 )
 
 
@@ -146,7 +161,25 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "routes": shown_routes(row["host_routes"]),
         },
         choices={"dhcp": YES_NO},
+        facts={"handle": handle(session, ctx, "subnet", row)},
     )
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("subnet", "set"), Changes(loaded.values, values)
+    for field in ("name", "description", "gateway"):
+        changes.option(line, f"--{field}", field)
+    if "pools" in changes:
+        line.flag("--no-allocation-pool", True)
+        line.each("--allocation-pool", (f"start={first},end={last}" for first, last in ranges(values["pools"])))
+    if "dhcp" in changes:
+        line.either(values["dhcp"] == "yes", "--dhcp", "--no-dhcp")
+    if "dns" in changes:
+        line.flag("--no-dns-nameservers", True).each("--dns-nameserver", words(values["dns"]))
+    if "routes" in changes:
+        line.flag("--no-host-route", True)
+        line.each("--host-route", (f"destination={to},gateway={hop}" for to, hop in routes(values["routes"])))
+    return [line.end(loaded.facts["handle"])]
 
 
 def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
@@ -176,13 +209,26 @@ EDIT = Form(
         Field(name="name", label="name"),
         Field(name="description", label="about"),
         Field(name="gateway", label="gateway", hint="an address, or none"),
-        Field(name="pools", label="pools", hint="first-last, by comma: what servers get"),
+        Field(
+            name="pools",
+            label="pools",
+            word="allocation_pools",
+            hint="first-last, by comma: what servers get",
+            holds=Holds.WORDS,
+        ),
         Field(name="dhcp", label="DHCP", choices=True),
-        Field(name="dns", label="DNS", hint="addresses, by comma"),
-        Field(name="routes", label="host routes", hint="192.0.2.0/24 via 10.0.0.9, …: told to servers"),
+        Field(name="dns", label="DNS", word="dns_nameservers", hint="addresses, by comma", holds=Holds.WORDS),
+        Field(
+            name="routes",
+            label="host routes",
+            word="host_routes",
+            hint="192.0.2.0/24 via 10.0.0.9, …: told to servers",
+            holds=Holds.WORDS,
+        ),
     ),
     load=_load_edit,
     submit=_submit_edit,
+    command=_command_edit,
 )
 
 

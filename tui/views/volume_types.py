@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tui.forms.command import Changes, Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Reason, Row, deletion, editing
-from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
+from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views.cells import facts, plain, short, yes_no
 from tui.views.pages import recent
 from tui.views.policy import needs_role
-from tui.views.volume_new import YES_NO
-from tui.views.wires import listed
+from tui.views.volumes.new import YES_NO
+from tui.views.wires import handle, listed
 
 BACKEND_SPEC = "volume_backend_name"
 SHARING_SPEC = "multiattach"
@@ -42,10 +43,10 @@ def _deletable(ctx: Any, row: Row) -> Reason | None:
 FIELDS = (
     Field(name="name", label="name"),
     Field(name="backend", label="kept in", choices=True),
-    Field(name="shared", label="multiattach", choices=True),
+    Field(name="shared", label="multiattach", word="multiattach", choices=True, holds=Holds.FLAG),
     Field(name="qos", label="limits", choices=True),
-    Field(name="public", label="public", choices=True),
-    Field(name="default", label="default", choices=True),
+    Field(name="public", label="public", choices=True, holds=Holds.FLAG),
+    Field(name="default", label="default", choices=True, holds=Holds.FLAG),
     Field(name="description", label="about"),
 )
 
@@ -73,9 +74,58 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     if refused := needs_role("volume_type:manage")(ctx, row or {}):
         return Loaded(values={}, problem=refused)
     return Loaded(
-        values={"name": "", "backend": ANY, "shared": "False", "qos": "", "public": "True", "default": "False"},
+        values={
+            "name": "",
+            "backend": ANY,
+            "shared": "False",
+            "qos": "",
+            "public": "True",
+            "default": "False",
+            "description": "",
+        },
         choices=_choices(session, ctx),
+        facts={"qos": _qos_handles(session, ctx)},
     )
+
+
+def _qos_handles(session: Any, ctx: Any) -> dict[str, str]:
+    return {row["id"]: handle(session, ctx, "qos", row) for row in listed(session, ctx, "qos")}
+
+
+def _properties(specs: dict[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in specs.items()]
+
+
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    name = values["name"].strip()
+    line = command("volume", "type", "create").option("--description", values["description"].strip())
+    line.either(values["public"] == "True", "--public", "--private")
+    line.each("--property", _properties(_specs(values))).flag("--default", values["default"] == "True")
+    lines = [line.end(name)]
+    if values["qos"]:
+        lines.append(command("volume", "qos", "associate").end(loaded.facts["qos"][values["qos"]], name))
+    return lines
+
+
+def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    line, changes = command("volume", "type", "set"), Changes(loaded.values, values)
+    had, wanted = _specs(loaded.values), _specs(values)
+    changes.option(line, "--name", "name")
+    changes.option(line, "--description", "description")
+    line.each("--property", _properties({key: value for key, value in wanted.items() if had.get(key) != value}))
+    changes.either(line, "public", "--public", "--private")
+    line.flag("--default", "default" in changes and values["default"] == "True")
+    named = loaded.facts["handle"]
+    lines = [line.end(named)] if len(line) > 3 else []
+    named = values["name"].strip() if "name" in changes and named == loaded.values["name"] else named
+    if gone := [key for key in had if key not in wanted]:
+        lines.append(command("volume", "type", "unset").each("--property", gone).end(named))
+    if "qos" in changes and values["qos"]:
+        lines.append(command("volume", "qos", "associate").end(loaded.facts["qos"][values["qos"]], named))
+    elif "qos" in changes:
+        line = command("volume", "qos", "disassociate").option("--volume-type", named)
+        lines.append(line.end(loaded.facts["qos"][values["had"]]))
+    return lines
 
 
 def _specs(values: dict[str, str]) -> dict[str, str]:
@@ -91,7 +141,7 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
             session,
             ctx,
             name=values["name"].strip(),
-            description=values.get("description", "").strip(),
+            description=values["description"].strip(),
             public=values["public"] == "True",
             extra_specs=_specs(values),
             default=values["default"] == "True",
@@ -117,6 +167,7 @@ def _load_edit(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "description": row["description"],
         },
         choices=_choices(session, ctx),
+        facts={"qos": _qos_handles(session, ctx), "handle": handle(session, ctx, "volume_type", row)},
     )
 
 
@@ -187,7 +238,13 @@ VIEW = View(
         DESCRIBE,
         NEW,
         *editing(
-            Form(title="Change volume type", fields=FIELDS, load=_load_edit, submit=_submit_edit),
+            Form(
+                title="Change volume type",
+                fields=FIELDS,
+                load=_load_edit,
+                submit=_submit_edit,
+                command=_command_edit,
+            ),
             help="Change where it is kept, its limits, who may use it",
             disabled_reason=needs_role("volume_type:manage"),
         ),
@@ -196,7 +253,7 @@ VIEW = View(
         YAML,
         COPY,
     ),
-    form=Form(title="New volume type", fields=FIELDS, load=_load, submit=_submit),
+    form=Form(title="New volume type", fields=FIELDS, load=_load, submit=_submit, command=_command),
     tabs=(Tab(title="Overview", read=overview),),
     preview=lambda row, now: [
         [(f"kept in {backend(row, now)[0]}   limits {row['qos'] or 'none'}   {row['description']}", "")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -78,6 +79,56 @@ def listed(session: Any, ctx: Any, kind: str, **options: Any) -> list[Row]:
     from core.lists import LISTINGS
 
     return listing.page(session, ctx, LISTINGS[kind], **options)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
+
+
+def handle(session: Any, ctx: Any, kind: str, row: Row) -> str:
+    """What a command calls an object: its name while no other in sight has that, else its id."""
+    name = str(row["name"] or "")
+    if not _PLAIN.fullmatch(name) or len(listed(session, ctx, kind, where={"name": name}, limit=2)) != 1:
+        return str(row["id"])
+    return name
+
+
+def fresh(session: Any, ctx: Any, kind: str, last: str) -> str:
+    """A name that nobody has: the number at the end of the last one, counted on."""
+    from core import listing
+    from core.lists import LISTINGS
+
+    stem = last.rstrip("0123456789")
+    number = int(last[len(stem) :] or "0")
+    stem = stem if last[len(stem) :] or stem.endswith("-") else f"{stem}-"
+    for candidate in range(max(1, number), number + 1000):
+        name = f"{stem}{candidate}"
+        if not listing.count(session, ctx, LISTINGS[kind], where={"name": name}):
+            return name
+    return stem
+
+
+def properties(text: str) -> dict[str, str]:
+    """`KEY=VALUE, KEY=VALUE` to a dict. Raises Invalid."""
+    from core.errors import Invalid
+
+    found: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise Invalid(f"property {part!r} is not KEY=VALUE", hint="For example hw_disk_bus=scsi")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def as_properties(found: dict[str, str] | None) -> str:
+    """As `properties` reads them."""
+    return ", ".join(f"{key}={value}" for key, value in sorted((found or {}).items()))
+
+
+def changed_properties(before: dict[str, str], after: dict[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """(those that are new or other, the keys of those that are gone)."""
+    given = {key: value for key, value in after.items() if before.get(key) != value}
+    return given, tuple(key for key in before if key not in after)
 
 
 def words(text: str) -> tuple[str, ...]:

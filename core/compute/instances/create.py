@@ -48,6 +48,8 @@ class CreateSpec:
     """A create, as asked for. Names and ids are as a person typed them."""
 
     name: str
+    names: tuple[str, ...] = ()
+    """Of several that are called one by one; then as many are made, and `name` is the first of them."""
     flavor: str
     image: str | None = None
     """None: a block device is booted from."""
@@ -217,7 +219,10 @@ def _again(session: Session, first: Operation) -> Created:
 
 
 def _check(session: Session, ctx: Context, spec: CreateSpec) -> _Parts:
-    names.check(spec.name, "server")
+    for name in spec.names or (spec.name,):
+        names.check(name, "server")
+    if spec.names and not len(spec.names) == spec.min_count == spec.max_count:
+        raise Invalid(f"{len(spec.names)} names were given for another number", hint="Leave the number out.")
     if not 1 <= spec.min_count <= spec.max_count <= MOST_AT_ONCE:
         raise Invalid(
             f"cannot make {spec.min_count} to {spec.max_count} at once", hint=f"1 <= min <= max <= {MOST_AT_ONCE}."
@@ -323,6 +328,8 @@ def _row(
 ) -> Instance:
     # nova numbers the members of one request: web-1, web-2, …
     name = f"{spec.name}-{index + 1}" if count > 1 else spec.name
+    if spec.names:
+        name = spec.names[index]
     at = now(session)
     layout, flavor = parts.layout, parts.flavor
     image = layout.image

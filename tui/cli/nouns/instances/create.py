@@ -21,7 +21,7 @@ NO_NETWORK = ("none",)
 
 @shows(SERVER)
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Several make one of each name, or none.")],
     flavor: Annotated[
         str, typer.Option("--flavor", metavar="FLAVOR", help="Its size.", autocompletion=names_of("flavor"))
     ],
@@ -149,7 +149,8 @@ def create(
         swap=swap,
     )
     spec = verb.CreateSpec(
-        name=name,
+        name=names[0],
+        names=tuple(names) if len(names) > 1 else (),
         flavor=flavor,
         # A volume that is made of it is the disk; then the image is no disk besides.
         image=None if boot_from_volume is not None else image,
@@ -165,8 +166,8 @@ def create(
         properties=pairs(property),
         hints=_hints(hint),
         availability_zone=availability_zone,
-        min_count=least or 1,
-        max_count=most or least or 1,
+        min_count=least or len(names),
+        max_count=most or least or len(names),
         idempotency_key=idempotency_key,
     )
     ctx = at.who()
