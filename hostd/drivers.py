@@ -26,6 +26,7 @@ from hostd.spec import (
     DomainSeen,
     EventKind,
     ExportSpec,
+    GuestSample,
     InstanceSpec,
     LinkSeen,
     Metadata,
@@ -181,6 +182,9 @@ class Guests(Driver[InstanceSpec, Any], Protocol):
 
     def observe(self, *, stats: bool) -> tuple[tuple[DomainSeen, ...], tuple[DiskSeen, ...], tuple[str, ...]]:
         """Domains (without generation: the journal knows it), files and problems. Does not raise."""
+
+    def measure(self, clock: Callable[[], float]) -> tuple[GuestSample, ...]:
+        """What each guest of ours that is on has used so far. Cheap: asked once a second, for all at once."""
 
     def quarantine(self, uuid: str) -> None:
         """Stop a guest of ours and keep it from starting, files untouched. Idempotent."""

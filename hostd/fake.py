@@ -36,6 +36,7 @@ from hostd.drivers import Step
 from hostd.host import Machine
 from hostd.journal import Journal
 from hostd.memory import MemoryExports, MemoryGuests, MemoryNetworking, MemoryPools, Record
+from hostd.metrics import Sampler
 from hostd.service import HostService, Parts, Session
 from hostd.spec import (
     CALLS,
@@ -45,6 +46,7 @@ from hostd.spec import (
     ErrorCode,
     Event,
     HostError,
+    HostSample,
     InstanceSpec,
     ObjectKind,
     PowerState,
@@ -138,6 +140,14 @@ class FakeHost:
             open=plain.opened,
         )
         self.images: Final = ImageCache(root / "images", clock=clock, crash=NEVER)
+        self.sampler: Final = Sampler(
+            directory=root / "metrics",
+            uuid=lambda: self._machine.identity,
+            guests=lambda: self.guests.measure(clock),
+            host=lambda: _host_sample(self.capacity, clock),
+            clock=clock,
+        )
+        """No thread drives it: every call `metrics` takes a sample first."""
         self._journal = self._new_journal()
         self._service: HostService | None = None
         self._connections: weakref.WeakSet[FakeConnection] = weakref.WeakSet()
@@ -250,6 +260,7 @@ class FakeHost:
                 volumes=self.volumes,
                 storage=(VolumeDriver(self.volumes), SnapshotDriver(self.volumes), self.exports),
                 disks=self.disks,
+                sampler=self.sampler,
                 machine=self._machine,
                 crash=NEVER,
                 clock=self._clock,
@@ -342,6 +353,8 @@ class FakeConnection:
             self._session, reply = await self._service.hello(asked)
             return reply
         session = self._check(name)
+        if name == "metrics":
+            self._host.sampler.sample()
         if name == "watch":
             self._watch = asyncio.get_running_loop().create_task(self._push(asked))
             return Empty()
@@ -396,6 +409,23 @@ class FakeConsole:
         await self._attached
         self._ours.close()
         self._theirs.close()
+
+
+def _host_sample(has: Capacity, clock: Callable[[], float]) -> HostSample:
+    """A tenth of the host is busy."""
+    at_us = int(clock() * 1_000_000)
+    return HostSample(
+        at_us=at_us,
+        cpu_busy_ns=at_us * 100 * has.vcpus,
+        cpus=has.vcpus,
+        memory_used=(has.ram_mb - has.ram_free_mb) << 20,
+        memory_total=has.ram_mb << 20,
+        disk_used=(has.disk_gb - has.disk_free_gb) << 30,
+        disk_total=has.disk_gb << 30,
+        load1=has.load1,
+        net_rx_bytes=at_us // 10,
+        net_tx_bytes=at_us // 20,
+    )
 
 
 def _over_the_wire(value: Any) -> Any:

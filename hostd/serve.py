@@ -25,6 +25,7 @@ from hostd.drivers import AnyDriver, Guests, Networking
 from hostd.events import Run
 from hostd.host import Machine
 from hostd.journal import Journal
+from hostd.metrics import Counting, Sampler
 from hostd.server import Server, listen
 from hostd.service import HostService, Parts
 from hostd.spec import HostError
@@ -60,6 +61,7 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
     except HostError as bad:
         sys.stderr.write(f"{bad}\n")
         return 2
+    machine = Machine(state=state, new_id=_new_id)
     parts = Parts(
         journal=journal,
         images=ImageCache(state / "images", clock=time.time, crash=crash),
@@ -68,7 +70,14 @@ def main(*, state: Path, run: Path, memory: bool) -> int:
         volumes=made.volumes,
         storage=made.storage,
         disks=made.disks,
-        machine=Machine(state=state, new_id=_new_id),
+        machine=machine,
+        sampler=Sampler(
+            directory=run / "metrics",
+            uuid=machine.uuid,
+            guests=lambda: made.guests.measure(time.time),
+            host=lambda: Counting(disk=state).sample(time.time_ns() // 1000),
+            clock=time.time,
+        ),
         crash=crash,
         clock=time.time,
         run_journal=_runner(ThreadPoolExecutor(1, thread_name_prefix="journal")),
@@ -156,9 +165,11 @@ async def _serve(parts: Parts, listening: socket.socket) -> None:
     service = HostService(parts)
     serving = loop.create_task(Server(service).serve(listening))
     service.begin()
+    parts.sampler.start()
     log.info("serving on %s", listening.getsockname())
     ended, _ = await asyncio.wait([serving, loop.create_task(over.wait())], return_when=asyncio.FIRST_COMPLETED)
     serving.cancel()
+    parts.sampler.stop()
     await asyncio.wait_for(service.stop(), STOPPING)
     if serving in ended:
         await serving

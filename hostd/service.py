@@ -21,6 +21,7 @@ from hostd.drivers import AnyDriver, ConsolePaths, Guests, Happened, Networking
 from hostd.events import Feed, Run
 from hostd.host import Machine
 from hostd.journal import Journal, stale
+from hostd.metrics import Sampler
 from hostd.peers import Peers
 from hostd.spec import (
     PEER_ACTS,
@@ -43,7 +44,9 @@ from hostd.spec import (
     HostError,
     InstanceSpec,
     Known,
+    Measured,
     Metadata,
+    Metrics,
     ObjectKind,
     Observation,
     Observe,
@@ -94,6 +97,8 @@ class Parts:
     run_driver: Run
     disks: Disks
     """What `read` and `write` open."""
+    sampler: Sampler
+    """Started and stopped by whoever put this together."""
 
 
 @attrs.frozen
@@ -145,6 +150,7 @@ class HostService:
             "ack": self._ack,
             "prune": self._prune,
             "trace": self._trace,
+            "metrics": self._metrics,
         }
 
     # ------------------------------------------------------------------------ life
@@ -322,6 +328,9 @@ class HostService:
     async def _trace(self, body: Trace) -> Traced:
         await self._ready()
         return await self._parts.run_driver(self._parts.networking.trace, body)
+
+    async def _metrics(self, body: Metrics) -> Measured:
+        return await self._parts.run_driver(self._parts.sampler.measured, body)
 
     async def _sync(self, body: Sync) -> Synced:
         await self._ready()

@@ -33,6 +33,7 @@ from hostd.spec import (
     DomainSeen,
     ErrorCode,
     EventKind,
+    GuestSample,
     HostError,
     InstanceSpec,
     ObjectKind,
@@ -312,6 +313,10 @@ class GuestDriver:
         except OSError as bad:
             problems.append(f"instance files: {bad}")
         return domains, files, tuple(problems)
+
+    def measure(self, clock: Callable[[], float]) -> tuple[GuestSample, ...]:
+        """Counters of all guests of ours that are on. Raises HostError(LIBVIRT_DOWN)."""
+        return self.libvirt.measure(clock)
 
     def quarantine(self, uuid: str) -> None:
         """Switch a guest of ours off and mark it, so that no act starts it until it is applied or adopted again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import zlib
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from hostd.spec import (
     DomainSeen,
     ErrorCode,
     EventKind,
+    GuestSample,
     HostError,
     ImageRef,
     InstanceSpec,
@@ -197,6 +199,13 @@ class MemoryGuests:
         )
         return domains, disks, ()
 
+    def measure(self, clock: Callable[[], float]) -> tuple[GuestSample, ...]:
+        """Guests that run use more and more, each at a steady rate of its own; a quarter to a half of their one CPU."""
+        at_us = int(clock() * 1_000_000)
+        with self._lock:
+            running = [uuid for uuid, record in self._records.items() if record.get("power") == PowerState.RUNNING]
+        return tuple(_sample(uuid, at_us) for uuid in running)
+
     # ------------------------------------------------------------------------ disks
 
     def is_on(self, uuid: str) -> bool:
@@ -295,6 +304,27 @@ class MemoryGuests:
 
     def _log(self, uuid: str) -> Path:
         return self._consoles / f"{uuid[:8]}.log"
+
+
+def _sample(uuid: str, at_us: int) -> GuestSample:
+    share = zlib.crc32(uuid.encode()) % 1000
+    return GuestSample(
+        uuid=uuid,
+        at_us=at_us,
+        cpu_ns=at_us * (250 + share // 4),
+        vcpus=1,
+        memory_used=(64 << 20) + (share << 10),
+        memory_max=128 << 20,
+        memory_guest=True,
+        disk_read_bytes=at_us * share // 1000,
+        disk_write_bytes=at_us * share // 500,
+        disk_read_ops=at_us * share // 1_000_000,
+        disk_write_ops=at_us * share // 500_000,
+        net_rx_bytes=at_us * share // 2000,
+        net_tx_bytes=at_us * share // 4000,
+        net_rx_packets=at_us * share // 2_000_000,
+        net_tx_packets=at_us * share // 4_000_000,
+    )
 
 
 def _plugged(record: Record) -> tuple[VolumeDisk, ...]:

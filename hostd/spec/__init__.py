@@ -75,6 +75,12 @@ from hostd.spec.errors import (
     HostError,
     WireError,
 )
+from hostd.spec.metrics import (
+    GuestSample,
+    HostSample,
+    Measured,
+    Metrics,
+)
 from hostd.spec.networking import (
     AddressPair,
     Direction,
@@ -166,6 +172,7 @@ __all__ = (
     "FloatingSpec",
     "GatewaySpec",
     "GroupSpec",
+    "GuestSample",
     "GuestStats",
     "Hardware",
     "Hello",
@@ -173,11 +180,14 @@ __all__ = (
     "Hop",
     "HostCheck",
     "HostError",
+    "HostSample",
     "ImageRef",
     "InstanceSpec",
     "Known",
     "LinkSeen",
+    "Measured",
     "Metadata",
+    "Metrics",
     "NameRecord",
     "NetworkSeen",
     "NetworkSpec",

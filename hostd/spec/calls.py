@@ -9,6 +9,7 @@ import attrs
 
 from hostd.spec.desired import ObjectKind
 from hostd.spec.errors import WireError
+from hostd.spec.metrics import Measured, Metrics
 from hostd.spec.seen import Accel, Observation, PowerState
 from hostd.spec.storage import Read, Reading, Write, Writing
 from hostd.spec.tracing import Trace, Traced
@@ -217,6 +218,7 @@ CALLS: Final[dict[str, tuple[type, type]]] = {
     "console": (Console, Empty),
     "prune": (Prune, Pruned),
     "trace": (Trace, Traced),
+    "metrics": (Metrics, Measured),
     "read": (Read, Reading),
     "write": (Write, Writing),
 }
