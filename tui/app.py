@@ -28,6 +28,9 @@ from tui.notes import Note, Notes
 from tui.screens.browser import BrowserScreen
 from tui.seat import Seat
 from tui.settings import Settings, load, override
+from tui.terminal import commands as terminal
+from tui.terminal import suited
+from tui.terminal.clipboard import osc52
 from tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
@@ -67,8 +70,8 @@ class Skydeck(App[None], inherit_bindings=False):
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.seat = seat or Seat()
         self.settings = settings or Settings()
-        self.seat.read_only = self.seat.read_only or self.settings.read_only
         """What holds now: the file's, and what the command line said instead."""
+        self.seat.read_only = self.seat.read_only or self.settings.read_only
         self._places = places
         self.keys = Keymap.of(self.settings.keymap)
         self._clashed: set[str] = set()
@@ -80,8 +83,7 @@ class Skydeck(App[None], inherit_bindings=False):
         self._engine = engine
         self._aimed: WeakKeyDictionary[events.Key, Widget | None] = WeakKeyDictionary()
         """Keys under way, and the widget that had the focus when they arrived."""
-        if self.no_color:
-            self.theme = "ansi-dark"
+        terminal.begin(self)
 
     @property
     def places(self) -> Places:
@@ -230,6 +232,34 @@ class Skydeck(App[None], inherit_bindings=False):
         else:
             self.browser.go({"pu": "pulse"}.get(word, word), None)
 
+    def redraw(self) -> None:
+        """Everything once more: colours or marks are others than before."""
+        self._invalidate_css()
+        self.refresh_css(animate=False)
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
+            for widget in screen.walk_children():
+                widget.notify_style_update()
+                widget.refresh()
+
+    def copy(self, text: str) -> bool:
+        """To the clipboard of the person's terminal, by OSC 52; says so and answers False for more than it takes."""
+        self._clipboard = text
+        sequence = osc52(text, os.environ)
+        if sequence is None:
+            self.tell(
+                f"{len(text.encode())} bytes are more than a terminal's clipboard takes",
+                "Ctrl+S writes a file.",
+                tone="warn",
+            )
+            return False
+        if self._driver is not None:
+            self._driver.write(sequence)
+        return True
+
+    def copy_to_clipboard(self, text: str) -> None:
+        self.copy(text)
+
     def action_stay(self) -> None:
         self.tell("Ctrl+C does not quit", ":q or Ctrl+Q does", tone="ok")
 
@@ -304,7 +334,8 @@ def run(
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     places = config.places()
     try:
-        chosen = override(load(places.file), read_only=read_only, ascii_only=ascii_only, theme=theme)
+        wanted = override(load(places.file), read_only=read_only, ascii_only=ascii_only, theme=theme)
     except Invalid as bad:
         raise SystemExit(f"skydeck: {bad.title}\n  {bad.hint}") from bad
+    chosen = suited(wanted, os.environ)
     Skydeck(locator=start(locator), settings=chosen, places=places).run(mouse=chosen.mouse)

@@ -248,8 +248,8 @@ class ActingScreen(Screen[None]):
         if field is None:
             return
         text = json.dumps(row, default=str, indent=1) if field == "json" else str(row.get(field, ""))
-        self.app.copy_to_clipboard(text)
-        self.app.tell(f"copied the {field}" + (f": {safe(text)}" if field != "json" else ""), tone="ok")
+        if self.app.copy(text):
+            self.app.tell(f"copied the {field}" + (f": {safe(text)}" if field != "json" else ""), tone="ok")
 
     def go_console(self, row: Row | None) -> None:
         assert row is not None

@@ -173,7 +173,7 @@ class GoingScreen(ActingScreen):
         # The exact name wins; else what is highlighted.
         chosen = word if registry.known(word) else (self._suggested[self._pick] if self._suggested else word)
         if chosen in registry.COMMANDS:
-            self.app.command(chosen)
+            self.app.command(chosen, event.value.strip().removeprefix(":").partition(" ")[2].strip())
         elif (kind := registry.kind_of(chosen)) is not None:
             self.go_to(dataclasses.replace(locator, kind=kind))
         elif word:
