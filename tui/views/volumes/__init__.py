@@ -1,0 +1,1 @@
+"""Volumes: how they look, what can be done to them, their forms and their pages."""
