@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tui.locator import Locator
 from tui.verbs import Row, Verb
@@ -15,6 +15,17 @@ Cell = tuple[str, str]
 
 Lines = list[list[Cell]]
 """A page of text: each line is its cells, side by side."""
+
+
+class Look(NamedTuple):
+    """How a cell is looked at."""
+
+    now: int
+    """Microseconds since the epoch."""
+    room: int
+    """Cells it has."""
+    glyphs: str
+    """The set of marks pictures are drawn with: a key of tui.charts' GLYPHS."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +41,9 @@ class Column:
     """Cells it may take beyond its width when there is room."""
     cell: Callable[[Row, int], Cell] | None = None
     """(row, now in microseconds) to what is shown."""
+    measured: Callable[[Row, Any, Look], Cell] | None = None
+    """(row, its core.metrics.Latest or None, how it is looked at) to what is shown instead: of what is no part of the
+    row, and read for the rows in sight alone. No list can be sorted by it."""
     wide: bool = False
     """Shown when the terminal has room for it, or on `w`."""
     right: bool = False
@@ -155,6 +169,8 @@ class View:
     name: str = "name"
     sort: str = "name"
     """The listing's usual order, to show and to start from."""
+    faults: str = ""
+    """The filter of what is wrong with these, for `Z`: `status=error`. Empty: nothing of them can be."""
     log: bool = False
     """Whether its objects have a console."""
     copies: tuple[str, ...] = ("id", "name")

@@ -14,9 +14,10 @@ from textual.widgets import Static
 
 from tui import registry
 from tui.glance import Glance, Header, Wanted, look
-from tui.locator import Locator, split_filter
-from tui.screens.going import GoingScreen
+from tui.locator import Locator
+from tui.measured import Measured
 from tui.screens.panes import preview_pane, tasks_pane
+from tui.screens.shaping import ShapingScreen
 from tui.verbs import GENERAL, Row, Verb
 from tui.view import Cell
 from tui.widgets.bar import Bar
@@ -31,11 +32,14 @@ TASKS = 4
 
 HISTORY = 50
 
+ROOMY = 100
+"""Columns from which on the whole way here is shown, and the recent lists."""
+
 HEADER_SHARE = 20
 """The header's sums may take one part in so many of the time: a large project's are counted less often."""
 
 
-class BrowserScreen(GoingScreen):
+class BrowserScreen(ShapingScreen):
     """Keeps a list in step with the store. One loop reads, so that reads never overtake each other."""
 
     app: Skydeck
@@ -43,8 +47,10 @@ class BrowserScreen(GoingScreen):
     def __init__(self, locator: Locator) -> None:
         super().__init__(locator)
         self._wake = asyncio.Event()
-        self._generation = 0
+        self.generation = 0
         """Grows with every change of what is asked: an answer to an older question is thrown away."""
+        self._aim: str | None = None
+        """The object that the cursor is to stand on when the rows come."""
         self._header: Header | None = None
         self._header_at = self._header_cost = 0.0
         self._header_owed = False
@@ -81,6 +87,10 @@ class BrowserScreen(GoingScreen):
     # ------------------------------------------------------------------ reading
 
     def _news(self, _: object) -> None:
+        if not self.held:
+            self.spoil()
+
+    def spoil(self) -> None:
         self.rows.pages.spoil()
         self.look_again()
 
@@ -88,7 +98,7 @@ class BrowserScreen(GoingScreen):
         self._wake.set()
 
     def acted(self) -> None:
-        self._news(None)
+        self.spoil()
 
     @on(RowList.Needs)
     def _needed(self) -> None:
@@ -100,27 +110,27 @@ class BrowserScreen(GoingScreen):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self.app.seat.ready and self._alive:
+            if self.app.seat.ready and self.alive:
                 await self._look()
 
     @property
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
         """Whether there is still a list to draw: what was read may come when the screen is being taken down."""
         return self.is_attached and bool(self.query(RowList)) and bool(self.query(Bar))
 
     async def _look(self) -> None:
         from core.errors import SkydeckError
 
-        rows, generation, kind = self.rows, self._generation, self.locator.kind
-        where, text = split_filter(self.locator.filter)
+        rows, generation, kind = self.rows, self.generation, self.locator.kind
+        where, text = self.asked
         wanted = Wanted(
             kind=kind,
             where=where,
             text=text,
-            sort=self.locator.sort or self.view.sort,
+            sort=self.order,
             pages=() if rows.fresh else tuple(rows.pages.unread(*rows.sight)),
             cursor=0 if rows.fresh else rows.cursor,
-            cursor_id=None if rows.fresh else rows.cursor_id,
+            cursor_id=self._aim if rows.fresh else rows.cursor_id,
             top=0 if rows.fresh else rows.top,
             height=max(rows.height, 50),
             marks=tuple(rows.marks),
@@ -133,16 +143,16 @@ class BrowserScreen(GoingScreen):
         try:
             glance = await seat.read(lambda session: look(session, ctx, listings, wanted))
         except SkydeckError as bad:
-            if generation == self._generation and self._alive:
+            if generation == self.generation and self.alive:
                 self._refused(bad.title, bad.hint)
             return
         except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
-            if not self._alive:
+            if not self.alive:
                 return
             self._refused(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.")
             self.set_timer(2.0, self.look_again)
             return
-        if generation == self._generation and self._alive:
+        if generation == self.generation and self.alive:
             self._take(glance, wanted)
 
     def cannot_open(self, title: str, hint: str) -> None:
@@ -185,7 +195,7 @@ class BrowserScreen(GoingScreen):
     @work(group="measure")
     async def _read_measured(self, ids: list[str]) -> None:
         await self._measured.read(self.app.seat, ids)
-        if self._alive:
+        if self.alive:
             self.rows.measured = self._measured.values
             self.rows.sync()
 
@@ -206,7 +216,7 @@ class BrowserScreen(GoingScreen):
 
     @on(RowList.Shaped)
     def _shaped(self) -> None:
-        self._draw_crumb()
+        self.draw_crumb()
 
     def on_resize(self) -> None:
         self.draw_header(self._header)
@@ -214,7 +224,7 @@ class BrowserScreen(GoingScreen):
 
     def draw_lines(self) -> None:
         self.draw_header(self._header)
-        self._draw_crumb()
+        self.draw_crumb()
         self._draw_preview()
         self.draw_status()
         bar = self.query_one(Bar)
@@ -223,20 +233,26 @@ class BrowserScreen(GoingScreen):
         elif bar.typing == "/":
             bar.suggest(self.filter_help())
 
-    def _draw_crumb(self) -> None:
+    def draw_crumb(self) -> None:
         rows, locator = self.rows, self.locator
         where = "all" if self.app.seat.ready and self.app.seat.ctx.all_projects else ""
         if self.app.seat.ready and not where:
             where = self.app.seat.ctx.project_name
         count = f"{rows.pages.count}/{self._total}" if locator.filter else str(rows.pages.count)
-        left: list[Cell] = [(f"{self.view.title}({where})", "head"), (f" {count}", "")]
+        came = locator.trail[-1:] if self.size.width < ROOMY else locator.trail[-4:]
+        left: list[Cell] = [(f"{step} > ", "dim") for step in came]
+        left += [(f"{self.view.title}({where})", "head"), (f" {count}", "")]
         if locator.filter:
             left.append((f"   /{locator.filter}", "key"))
         if rows.marks:
             left.append((f"   marks:{len(rows.marks)}", "warn"))
-        order = locator.sort or self.view.sort
-        title = next((c.title for c in self.view.columns if c.key == order.removeprefix("-")), order.removeprefix("-"))
-        right: list[Cell] = [("sort:", "dim"), (f"{title}{'v' if order.startswith('-') else '^'}", "")]
+        order = self.order
+        key = order.removeprefix("-")
+        title = next((c.title for c in (*self.columns, *self.view.columns) if c.key == key), key)
+        right: list[Cell] = [(" held: p goes on ", "alarm"), ("  ", "")] if self.held else []
+        if self.faulty:
+            right.append(("faults  ", "warn"))
+        right += [("sort:", "dim"), (f"{title}{'v' if order.startswith('-') else '^'}", "")]
         layout = rows.layout_now
         if layout.hidden_left or layout.hidden_right:
             arrows = f"{'<' * bool(layout.hidden_left)}cols{'>' * bool(layout.hidden_right)}"
@@ -276,9 +292,9 @@ class BrowserScreen(GoingScreen):
             self.bind_verbs()
             self._show_view()
         else:
-            self.rows.sort = locator.sort or self.view.sort
+            self.rows.sort = self.order
             self.rows.restart()
-        self._generation += 1
+        self.generation += 1
         self._problem = None
         self.look_again()
         self.draw_lines()
@@ -287,8 +303,8 @@ class BrowserScreen(GoingScreen):
             self.go(locator.over, None)
 
     def _show_view(self) -> None:
-        sort = self.locator.sort or self.view.sort
-        self.rows.use(self.view.columns, key=self.view.key, label=self.view.name, sort=sort)
+        self.rows.use(self.columns, key=self.view.key, label=self.view.name, sort=self.order)
+        self.reshape()
 
     # ------------------------------------------------------------------ who verbs mean
 
@@ -359,58 +375,5 @@ class BrowserScreen(GoingScreen):
     def go_operations(self, row: Row | None) -> None:
         self.visit(Locator(kind="operation"))
 
-    def go_mark(self, row: Row | None) -> None:
-        self.rows.toggle_mark()
-        self._draw_crumb()
-
-    @work(group="mark", exclusive=True)
-    async def go_mark_all(self, row: Row | None) -> None:
-        """Everything the filter shows, in sight or not."""
-        from core import listing as lists
-
-        seat, view = self.app.seat, self.view
-        where, text = split_filter(self.locator.filter)
-        ctx, listing, column = seat.ctx, seat.listings[view.kind], view.name
-
-        def read(session: object) -> dict[str, str]:
-            slim = dataclasses.replace(listing, enrich=lambda session, rows: None)
-            rows = lists.page(session, ctx, slim, where=where, text=text)  # type: ignore[arg-type]
-            return {row[view.key]: str(row[column]) for row in rows}
-
-        marks = await seat.read(read)
-        if not self._alive:
-            return
-        self.rows.marks = marks
-        self.rows.sync()
-        self._draw_crumb()
-        self.draw_keys()
-
-    def go_clear_marks(self, row: Row | None) -> None:
-        self.rows.marks.clear()
-        self.rows.sync()
-        self._draw_crumb()
-        self.draw_keys()
-
-    def go_sort_left(self, row: Row | None) -> None:
-        self._sort_by(-1)
-
-    def go_sort_right(self, row: Row | None) -> None:
-        self._sort_by(1)
-
-    def _sort_by(self, step: int) -> None:
-        keys = [column.key for column, _ in self.rows.layout_now.columns if column.key]
-        now = (self.locator.sort or self.view.sort).removeprefix("-")
-        at = (keys.index(now) + step) % len(keys) if now in keys else 0
-        self.visit(dataclasses.replace(self.locator, sort=keys[at]), remember=False)
-
-    def go_reverse(self, row: Row | None) -> None:
-        order = self.locator.sort or self.view.sort
-        order = order.removeprefix("-") if order.startswith("-") else f"-{order}"
-        self.visit(dataclasses.replace(self.locator, sort=order), remember=False)
-
-    def go_wide(self, row: Row | None) -> None:
-        self.rows.toggle_wide()
-        self._draw_crumb()
-
     def go_refresh(self, row: Row | None) -> None:
-        self._news(None)
+        self.spoil()

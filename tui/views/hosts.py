@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
+from tui import measured
 from tui.locator import ALL, Locator
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Row, Verb
@@ -138,7 +139,8 @@ VIEW = View(
         Column(
             title="LOAD", key="load1", width=5, cell=lambda row, now: (f"{row['load1']:.1f}", ""), wide=True, right=True
         ),
-        Column(title="NOTE", width=12, grow=40, cell=_why),
+        measured.CPU,
+        measured.trend(_why, passing=("warn", "dim")),
         Column(title="SEEN", key="seen_at", width=4, cell=aged("seen_at"), right=True),
     ),
     verbs=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from tui import measured
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, TRACE, YAML, Choice, Confirm, Needs, Reason, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
@@ -299,17 +300,19 @@ VIEW = View(
     aliases=("i", "inst", "server", "servers", "vm"),
     columns=(
         Column(title="NAME", key="name", width=14, grow=18),
-        Column(title="STATUS", key="status", width=13, cell=status),
+        Column(title="STATUS", key="status", width=12, cell=status, grow=4),
         Column(title="IP", width=13, cell=plain("ip"), grow=2),
-        Column(title="FLAVOR", key="flavor", width=9, cell=plain("flavor")),
+        Column(title="FLAVOR", key="flavor", width=8, cell=plain("flavor"), grow=6),
         Column(title="HOST", key="host", width=8, cell=plain("host"), grow=4),
         Column(title="IMAGE", key="image", width=16, cell=_image, wide=True),
         Column(title="ID", key="id", width=8, cell=short("id"), wide=True),
         Column(title="PROJECT", key="project", width=10, wide=True),
-        Column(title="MEM", key="ram_mb", width=5, cell=mebibytes("ram_mb"), wide=True, right=True),
+        Column(title="RAM", key="ram_mb", width=5, cell=mebibytes("ram_mb"), wide=True, right=True),
         Column(title="KEY", key="key_name", width=10, cell=plain("key_name"), wide=True),
         Column(title="AZ", key="availability_zone", width=6, cell=plain("availability_zone"), wide=True),
-        Column(title="NOTE", width=8, grow=40, cell=note),
+        measured.CPU,
+        measured.trend(note, passing=("warn",)),
+        measured.MEMORY,
         Column(title="AGE", key="created_at", width=4, cell=aged("created_at"), right=True),
     ),
     verbs=VERBS,

@@ -172,7 +172,7 @@ def load(host: HostLoad, measured: Mapping[str, Latest]) -> float | None:
     if not host.up:
         return None
     latest = measured.get(host.id)
-    if latest is not None and latest.cpu_percent is not None:
+    if latest is not None:
         return latest.cpu_percent
     return min(100.0, 100.0 * host.load1 / host.vcpus) if host.vcpus else None
 
@@ -182,8 +182,8 @@ def _hosts(hosts: Sequence[HostLoad], measured: Mapping[str, Latest], glyphs: st
     off = sum(host.up and not host.enabled for host in hosts)
     spots = []
     for word, count, glyph, tone, filter in (
-        ("are down", down, "!", "bad", "state=down"),
-        ("take no more instances", off, "=", "warn", "state=up enabled=false"),
+        ("down", down, "!", "bad", "state=down"),
+        ("disabled", off, "=", "warn", "state=up enabled=false"),
     ):
         if count:
             spots.append(
@@ -223,16 +223,15 @@ def _together(hosts: Sequence[HostLoad], measured: Mapping[str, Latest], glyphs:
     """All that are up as one: means weighted by what each has."""
     up = [host for host in hosts if host.up]
     loads = [(host, percent) for host in up if (percent := load(host, measured)) is not None]
-    cpus = sum(host.vcpus for host, _ in loads)
     trends = [newest(measured[host.id].trend, TREND) for host, _ in loads if host.id in measured]
     trend = [_mean([each[at] for each in trends]) for at in range(TREND)] if trends else []
     return _load_line(
         "all",
         "head",
-        sum(percent * host.vcpus for host, percent in loads) / cpus if cpus else None,
+        100 * _weighed([(percent / 100, host.vcpus) for host, percent in loads]) if loads else None,
         trend,
-        ram=_share(sum(host.ram_free_mb for host in up), sum(host.ram_mb for host in up)),
-        disk=_share(sum(host.disk_free_gb for host in up), sum(host.disk_gb for host in up)),
+        ram=_weighed([(_ram(host, measured), host.ram_mb) for host in up]),
+        disk=_weighed([(_disk(host, measured), host.disk_gb) for host in up]),
         glyphs=glyphs,
     )
 
@@ -240,6 +239,11 @@ def _together(hosts: Sequence[HostLoad], measured: Mapping[str, Latest], glyphs:
 def _mean(values: Sequence[Sample]) -> Sample:
     measured = [value for value in values if value is not None]
     return sum(measured) / len(measured) if measured else None
+
+
+def _weighed(shares: Sequence[tuple[float, int]]) -> float:
+    whole = sum(weight for _, weight in shares)
+    return sum(share * weight for share, weight in shares) / whole if whole else 0.0
 
 
 def _share(free: int, whole: int) -> float:
@@ -255,10 +259,23 @@ def _host(host: HostLoad, measured: Mapping[str, Latest], glyphs: str) -> Draw:
         "" if host.enabled else "warn",
         load(host, measured),
         latest.trend if latest is not None else (),
-        ram=_share(host.ram_free_mb, host.ram_mb),
-        disk=_share(host.disk_free_gb, host.disk_gb),
+        ram=_ram(host, measured),
+        disk=_disk(host, measured),
         glyphs=glyphs,
     )
+
+
+def _ram(host: HostLoad, measured: Mapping[str, Latest]) -> float:
+    """The share in use: measured, else as it was last observed."""
+    latest = measured.get(host.id)
+    return latest.memory_percent / 100 if latest is not None else _share(host.ram_free_mb, host.ram_mb)
+
+
+def _disk(host: HostLoad, measured: Mapping[str, Latest]) -> float:
+    latest = measured.get(host.id)
+    if latest is not None and latest.disk_percent is not None:
+        return latest.disk_percent / 100
+    return _share(host.disk_free_gb, host.disk_gb)
 
 
 def _load_line(

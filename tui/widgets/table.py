@@ -78,6 +78,8 @@ class RowList(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._now = now
         self._columns: Sequence[Column] = ()
+        self._rest: Sequence[Column] = ()
+        """Shown besides when everything is wanted."""
         self._layout = Layout((), 0, 0)
         self._laid_out: _Key = ()
         self._first_column = 0
@@ -108,6 +110,7 @@ class RowList(ScrollView, can_focus=True):
     def use(self, columns: Sequence[Column], *, key: str, label: str, sort: str) -> None:
         """Show another noun: nothing of the one before remains."""
         self._columns, self.key, self.label, self.sort = columns, key, label, sort
+        self._rest = ()
         self._first_column = 0
         self.marks.clear()
         self.pages.clear()
@@ -116,6 +119,12 @@ class RowList(ScrollView, can_focus=True):
         self.scroll_to(y=0, animate=False)
         self._relayout()
         self.restart()
+
+    def reshape(self, columns: Sequence[Column], rest: Sequence[Column]) -> None:
+        """Other columns of the same rows; `rest` joins them while everything is wanted (`wide`)."""
+        self._columns, self._rest = columns, rest
+        self._first_column = 0
+        self._relayout()
 
     def restart(self) -> None:
         """Another filter, order or project: from the top, when its rows arrive. Until then the old ones stay drawn."""
@@ -152,10 +161,11 @@ class RowList(ScrollView, can_focus=True):
 
         The cursor stays on its object. When that moved, the list scrolls along; when it is gone, its neighbour is next.
         """
+        returning = self.fresh and at is not None
         if self.fresh:
             self.fresh = False
             self.pages.clear()
-            self.cursor, self.cursor_id = 0, None
+            self.cursor, self.cursor_id = 0, asked_for if returning else None
             self.scroll_to(y=0, animate=False)
         self.pages.count = count
         for number, rows in pages.items():
@@ -170,6 +180,8 @@ class RowList(ScrollView, can_focus=True):
         self.cursor = max(0, min(self.cursor, count - 1))
         self._resize_content()
         top = old_top + self.cursor - old_cursor if old_top else 0
+        if returning and self.cursor >= self.height:
+            top = self.cursor - self.height // 2  # it stood somewhere in the middle of things
         self._scroll(top)
         row = self.row
         self.cursor_id = row[self.key] if row else None
@@ -274,13 +286,14 @@ class RowList(ScrollView, can_focus=True):
         self.virtual_size = Size(max(1, self.size.width), self.pages.count + 1)
 
     def _layout_key(self) -> _Key:
-        return (self.size.width, self.wide, self._first_column, self.sort, id(self._columns))
+        return (self.size.width, self.wide, self._first_column, self.sort, id(self._columns), id(self._rest))
 
     def _relayout(self) -> None:
         if not self._columns or not self.size:
             return
         width = self.size.width
-        self._layout = arrange(self._columns, width, wide=self.wide, first=self._first_column)
+        columns = (*self._columns, *self._rest) if self.wide else self._columns
+        self._layout = arrange(columns, width, wide=self.wide, first=self._first_column)
         self._first_column = self._layout.hidden_left
         self._laid_out = self._layout_key()
         self._strips.clear()
