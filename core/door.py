@@ -3,8 +3,9 @@
 Only `serve` holds host keys and links. Whoever wants a console first takes a ticket: a row bound to user, object and
 purpose, made under policy and guard like any verb, valid for a minute, used once. The ticket is all the door asks for.
 
-On the socket: one JSON line {ticket, …} from the client; one JSON line {ok: …} or {error: {type, title, hint}} back;
-for a console raw bytes follow in both directions until either side closes.
+On the socket: one JSON line {ticket, …} from the client; one JSON line {ok: …} or {error: {type, title, hint}} back.
+What follows is the purpose's: another line with the answer; for a console its frames (hostd.spec.consoles), for a way
+into a guest raw bytes, in both directions until either side closes; for a log, an answer to each further line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from sqlmodel import Field, Session, SQLModel, col
 
 from core import events
 from core.compute.instances import guards, verbs
+from core.compute.instances.table import Instance
 from core.config import Config
+from core.consoles import searching, ways
+from core.consoles.client import Console, Log, Tunnel
 from core.context import Context
 from core.errors import Failed, HostFailed, Invalid, NotFound, Unavailable, Unknown
 from core.identity.policy import authorize
@@ -34,7 +38,8 @@ SOCKET = "door.sock"
 VALID = 60_000_000
 """Microseconds a ticket waits to be used."""
 
-PURPOSES = ("console", "console_log", "observe", "trace")
+PURPOSES = ("console", "console_log", "display", "observe")
+"""What `ticket` gives leave for; other purposes have functions of their own."""
 
 LINE = 1 << 22
 """Bytes of the longest line on the socket: an observation of a large host."""
@@ -55,11 +60,11 @@ class Ticket(SQLModel, table=True):
 
 
 def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "") -> str:
-    """Take a ticket for `console` or `console_log` of an instance (id or name), or to `observe` the hosts.
+    """Take a ticket for `console`, `console_log` or `display` of an instance (id or name), or to `observe` the hosts.
 
     Raises NotFound, Forbidden, Conflict as the guard of the purpose says.
     """
-    if purpose not in PURPOSES or purpose == "trace":
+    if purpose not in PURPOSES:
         raise Invalid(f"unknown purpose {purpose!r}", hint=f"One of {', '.join(PURPOSES)}.")
     object_id = ""
     if purpose == "observe":
@@ -70,22 +75,52 @@ def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "") 
         object_id = found.id
         if found.host_id is None:
             raise NotFound(f"{found.name} is on no host", hint="Its create failed, or has not placed it yet.")
-        if purpose == "console":
-            events.record(
-                session,
-                ctx,
-                "instance.console",
-                kind="instance",
-                id=found.id,
-                name=found.name,
-                project_id=found.project_id,
-            )
-    return _issue(session, ctx, purpose, object_id, {})
+        if purpose == "display":
+            ways.local(ctx)
+        if purpose != "console_log":
+            _record(session, ctx, f"instance.{purpose}", found)
+    return _issue(session, ctx, purpose, object_id, {"who": ctx.user_name})
+
+
+def way_ticket(session: Session, ctx: Context, name: str, *, address: str, port: int) -> str:
+    """Take a ticket for a TCP connection to a port of an instance (id or name), from inside its network.
+
+    `address` is one of its own; empty: its first. Raises NotFound, Forbidden, Conflict, and Invalid for no port.
+    """
+    if not 0 < port < 1 << 16:
+        raise Invalid(f"{port} is no port")
+    found, way = ways.inside(session, ctx, name, address, port)
+    _record(session, ctx, "instance.connect", found, after={"address": way.address, "port": port})
+    args = {"network": way.network_id, "address": way.address, "port": port}
+    return _issue(session, ctx, "connect", found.id, args)
+
+
+def search_ticket(session: Session, ctx: Context, text: str, *, deleted: bool = False) -> str:
+    """Take a ticket to search the console logs of the project's instances, or of all when the context spans them.
+
+    Raises Forbidden, Invalid for a text that cannot be looked for.
+    """
+    return _issue(session, ctx, "log_search", "", searching.arguments(session, ctx, text, deleted=deleted))
 
 
 def trace_ticket(session: Session, ctx: Context, path: TracePath) -> str:
     """Take a ticket to ask the hosts of a path (core.network.tracing.plan has checked who may) for their hops."""
     return _issue(session, ctx, "trace", path.source.port_id, path.to_json())
+
+
+def _record(
+    session: Session, ctx: Context, action: str, found: Instance, *, after: dict[str, Any] | None = None
+) -> None:
+    events.record(
+        session,
+        ctx,
+        action,
+        kind="instance",
+        id=found.id,
+        name=found.name,
+        project_id=found.project_id,
+        after=after,
+    )
 
 
 def _issue(session: Session, ctx: Context, purpose: str, object_id: str, args: dict[str, Any]) -> str:
@@ -115,40 +150,45 @@ def redeem(session: Session, ticket_id: str) -> Ticket:
 # ---------------------------------------------------------------------------- the client's side
 
 
-class Console:
-    """An attached serial console: raw bytes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self) -> bytes:
-        """What the guest wrote; empty when the console has ended."""
-        try:
-            return await self._reader.read(1 << 16)
-        except ConnectionError:
-            return b""
-
-    async def write(self, data: bytes) -> None:
-        """Type. Raises ConnectionError when the console has ended."""
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def close(self) -> None:
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-
-
 async def console(config: Config, ticket_id: str, *, write: bool = True) -> Console:
     """Attach. Raises Unavailable without an engine, HostFailed as the host says."""
     reader, writer = await _ask(config.run_dir, {"ticket": ticket_id, "write": write})
     return Console(reader, writer)
 
 
+async def log(config: Config, ticket_id: str, lines: int) -> Log:
+    """A guest's console log, to be read again and again. Raises Unavailable without an engine, HostFailed as the host
+    says."""
+    return Log(*await _ask(config.run_dir, {"ticket": ticket_id, "lines": lines}))
+
+
 async def console_log(config: Config, ticket_id: str, lines: int) -> str:
-    """The last lines of a guest's console log."""
-    return str((await _answer(config, {"ticket": ticket_id, "lines": lines}))["text"])
+    """The last lines of a guest's console log, once."""
+    reader = await log(config, ticket_id, lines)
+    try:
+        part = await reader.read(lines)
+    finally:
+        await reader.close()
+    if part is None:
+        raise Unavailable("the engine ended before it answered", hint="Try again.")
+    return part.text
+
+
+async def search(config: Config, ticket_id: str) -> searching.Search:
+    """Lines of the console logs of many instances. Raises Unavailable without an engine."""
+    return searching.read(await _answer(config, {"ticket": ticket_id}))
+
+
+async def tunnel(config: Config, ticket_id: str) -> Tunnel:
+    """A connection to a port of a guest. Raises Unavailable without an engine, HostFailed as the host says."""
+    return Tunnel(*await _ask(config.run_dir, {"ticket": ticket_id}))
+
+
+async def display(config: Config, ticket_id: str) -> tuple[str, int]:
+    """(address, port) on this machine at which a guest's display answers one viewer VNC, who has to come within
+    core.doorkeeper's DISPLAY_WAITS seconds. Raises Unavailable without an engine, HostFailed as the host says."""
+    answer = await _answer(config, {"ticket": ticket_id})
+    return str(answer["address"]), int(answer["port"])
 
 
 async def observe(config: Config, ticket_id: str) -> dict[str, Any]:
@@ -200,6 +240,11 @@ _ERRORS: dict[str, type[Failed] | type[NotFound] | type[Unavailable]] = {
 }
 
 
+def refused(error: dict[str, str]) -> Failed | NotFound | Unavailable:
+    """The error that the door answered, to be raised."""
+    return _ERRORS.get(error["type"], Failed)(error["title"], hint=error["hint"])
+
+
 async def _ask(run_dir: Path, request: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     try:
         reader, writer = await asyncio.open_unix_connection(str(run_dir / SOCKET), limit=LINE)
@@ -214,5 +259,5 @@ async def _ask(run_dir: Path, request: dict[str, Any]) -> tuple[asyncio.StreamRe
     reply = json.loads(line)
     if error := reply.get("error"):
         writer.close()
-        raise _ERRORS.get(error["type"], Failed)(error["title"], hint=error["hint"])
+        raise refused(error)
     return reader, writer

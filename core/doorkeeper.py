@@ -13,18 +13,22 @@ from sqlmodel import Session
 
 from core import door
 from core.compute.instances.table import Instance
+from core.consoles import display, passing, searching
 from core.door import Ticket
 from core.errors import NotFound, SkydeckError
 from core.hosts.pool import HostHandle, HostPool
 from core.network import tracing
 from core.runner import Runner
-from hostd.spec import Act, Acted, Trace, dump
+from hostd.spec import Connect, LogRead, LogsFound, ReadLog, SearchLogs, Trace, Way, dump
 
 _log = logging.getLogger(__name__)
 
 LOG_DEADLINE = 15.0
 TRACE_DEADLINE = 15.0
 MOST_LINES = 10_000
+
+SEARCHED_AT_ONCE = 64
+"""Hosts that search at the same time."""
 
 
 class Doorkeeper:
@@ -35,6 +39,8 @@ class Doorkeeper:
         self._hosts = hosts
         self._path = path
         self._server: asyncio.Server | None = None
+        self._shows: set[asyncio.Task[None]] = set()
+        """Displays that were handed out."""
         self.attached = 0
         """Connections open now."""
 
@@ -46,6 +52,9 @@ class Doorkeeper:
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        for show in self._shows:
+            show.cancel()
+        await asyncio.gather(*self._shows, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,7 +63,7 @@ class Doorkeeper:
             await self._answer(reader, writer)
         except SkydeckError as bad:
             await _say(writer, {"error": bad.to_json()})
-        except (ConnectionError, ValueError) as bad:
+        except (ConnectionError, ValueError, asyncio.IncompleteReadError) as bad:
             _log.info("the door: %s", bad)
         finally:
             self.attached -= 1
@@ -76,17 +85,102 @@ class Doorkeeper:
             await _say(writer, {"ok": True})
             await _say(writer, {"answers": await self._trace(ticket)})
             return
+        if ticket.purpose == "log_search":
+            await _say(writer, {"ok": True})
+            await _say(writer, await self._search(ticket.args))
+            return
         host = await self._host_of(ticket)
         if ticket.purpose == "console_log":
+            await self._log(reader, writer, host, ticket.object_id, request)
+        elif ticket.purpose == "display":
+            await self._display(writer, host, ticket.object_id)
+        elif ticket.purpose == "connect":
+            asked = Connect(uuid=ticket.object_id, way=Way.TCP, **ticket.args)
+            async with host.tunnel(asked) as tunnel:
+                await _say(writer, {"ok": True})
+                await passing.raw(reader, writer, tunnel)
+        else:
+            who = str(ticket.args.get("who", ""))
+            async with host.console(ticket.object_id, write=bool(request.get("write", True)), who=who) as stream:
+                await _say(writer, {"ok": True})
+                await passing.frames(reader, writer, stream)
+
+    async def _log(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        host: HostHandle,
+        uuid: str,
+        request: dict[str, Any],
+    ) -> None:
+        """The first answer, and one for each further line that is sent."""
+        first = True
+        while True:
             lines = min(int(request.get("lines", 100)), MOST_LINES)
-            body = Act(request=ticket.id, verb="console_log", uuid=ticket.object_id, args={"lines": lines})
-            acted: Acted = await host.call("act", body, deadline=LOG_DEADLINE)
-            await _say(writer, {"ok": True})
-            await _say(writer, {"text": acted.detail["text"]})
-            return
-        async with host.console(ticket.object_id, write=bool(request.get("write", True))) as stream:
-            await _say(writer, {"ok": True})
-            await _pass(reader, writer, stream)
+            body = ReadLog(uuid=uuid, lines=lines, after=str(request.get("after", "")))
+            read: LogRead = await host.call("read_log", body, deadline=LOG_DEADLINE)
+            if first:
+                await _say(writer, {"ok": True})
+                first = False
+            await _say(writer, dump(read))
+            line = await reader.readline()
+            if not line:
+                return
+            request = json.loads(line)
+
+    async def _search(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Ask all hosts that have something to search, side by side; the slow ones are said to be silent."""
+        asked = await self._runner.read(lambda session: searching.asked(session, args))
+        turn = asyncio.Semaphore(SEARCHED_AT_ONCE)
+
+        async def one(host_id: str, uuids: list[str]) -> LogsFound | tuple[str, str]:
+            try:
+                host = self._hosts.get(host_id)
+            except SkydeckError as bad:
+                return host_id, bad.title
+            body = SearchLogs(text=args["text"], uuids=tuple(uuids), most=searching.MOST, each=searching.EACH)
+            try:
+                async with turn:
+                    found: LogsFound = await host.call("search_logs", body, deadline=LOG_DEADLINE)
+            except SkydeckError as bad:
+                return host.name if args["hosts"] else "a host", bad.title
+            return found
+
+        answers = await asyncio.gather(*(one(host_id, uuids) for host_id, uuids in asked.items()))
+        found = [answer for answer in answers if isinstance(answer, LogsFound)]
+        silent = [answer for answer in answers if not isinstance(answer, LogsFound)]
+        silent += [("a host", "did not get through all its logs in time") for one in found if one.unfinished]
+        lines = [dump(line) for one in found for line in one.lines]
+        more = any(one.more for one in found) or len(lines) > searching.MOST
+        named = await self._runner.read(lambda session: searching.named(session, args, lines))
+        return {"lines": named, "searched": sum(one.searched for one in found), "more": more, "silent": silent}
+
+    async def _display(self, writer: asyncio.StreamWriter, host: HostHandle, uuid: str) -> None:
+        """An address for one viewer. What becomes of it goes on after the answer."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._shown(host, uuid, answer))
+        self._shows.add(task)
+        task.add_done_callback(self._shows.discard)
+        told = await answer
+        await _say(writer, {"ok": True})
+        await _say(writer, told)
+
+    async def _shown(self, host: HostHandle, uuid: str, answer: asyncio.Future[dict[str, Any]]) -> None:
+        self.attached += 1
+        try:
+            # Opened first: a guest without a display is told now, and not to the viewer.
+            async with host.tunnel(Connect(uuid=uuid, way=Way.DISPLAY)) as tunnel:
+                handout = display.Handout(lambda reader, writer: passing.raw(reader, writer, tunnel))
+                await handout.open()
+                answer.set_result({"address": display.ADDRESS, "port": handout.port})
+                await handout.serve()
+        except (SkydeckError, OSError) as bad:
+            if not answer.done():
+                answer.set_exception(bad)
+            else:
+                _log.info("a display: %s", bad)
+        finally:
+            self.attached -= 1
 
     async def _host_of(self, ticket: Ticket) -> HostHandle:
         def where(session: Session) -> str:
@@ -122,24 +216,3 @@ class Doorkeeper:
 async def _say(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
     writer.write(json.dumps(answer).encode() + b"\n")
     await writer.drain()
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: Any) -> None:
-    """Bytes both ways until one side ends."""
-
-    async def out() -> None:
-        while data := await stream.read():
-            writer.write(data)
-            await writer.drain()
-
-    async def typed() -> None:
-        while data := await reader.read(1 << 16):
-            await stream.write(data)
-
-    ways = {asyncio.ensure_future(out()), asyncio.ensure_future(typed())}
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)

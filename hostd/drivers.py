@@ -13,7 +13,8 @@ that load slowly are imported by `start`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -192,6 +193,16 @@ class Guests(Driver[InstanceSpec, Any], Protocol):
     def console(self, uuid: str) -> ConsolePaths:
         """Where the guest's serial console is. Raises HostError(NOT_FOUND)."""
 
+    def log(self, uuid: str) -> Path | None:
+        """Where a guest's console log is, or what was kept of it after the guest was deleted; None: there is none."""
+
+    def logs(self) -> Mapping[str, Path]:
+        """Where the log of each guest of this host is, by uuid; the files may not exist yet."""
+
+    def display(self, uuid: str) -> Path:
+        """The UNIX socket of a running guest's VNC server. Raises HostError(NOT_FOUND), BAD_STATE for a guest that is
+        off or has no display."""
+
 
 @attrs.frozen(kw_only=True)
 class NetworkingObserved:
@@ -276,3 +287,9 @@ class Networking(Driver[NetworkingSpec, Any], Protocol):
 
     def trace(self, asked: Trace) -> Traced:
         """This host's hops of a path. Raises HostError(NOT_FOUND) for a port that is not here."""
+
+    def dial(self, network: str, address: str, port: int) -> socket.socket:
+        """A TCP connection to a guest from inside its network, whatever else has the same address elsewhere.
+
+        Raises HostError(NOT_FOUND) for a network that is not here, NETWORK when nobody answers or it is refused.
+        """

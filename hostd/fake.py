@@ -42,6 +42,7 @@ from hostd.spec import (
     CALLS,
     Capacity,
     Console,
+    ConsoleNote,
     Empty,
     ErrorCode,
     Event,
@@ -52,6 +53,8 @@ from hostd.spec import (
     PowerState,
     Receive,
     Received,
+    bytes_frame,
+    console_frame,
     dump,
     frame,
     load,
@@ -393,15 +396,19 @@ class FakeConsole:
         self._replied = False
 
     async def read(self) -> bytes:
-        """Some bytes of the guest's; empty at the end."""
+        """Some bytes of the guest's; empty at the end. Notes are passed over."""
         if not self._replied:
             self._replied = True
             await self._ours.read()
-        return await self._ours.read() or b""
+        while body := await self._ours.read():
+            said = console_frame(body, ConsoleNote)
+            if isinstance(said, bytes):
+                return said
+        return b""
 
     async def write(self, data: bytes) -> None:
         """Type into the guest."""
-        await self._ours.write(frame(data))
+        await self._ours.write(bytes_frame(data))
 
     async def close(self) -> None:
         """Detach."""

@@ -21,11 +21,12 @@ import attrs
 
 from hostd.cache import ImageCache
 from hostd.crash import ENVIRONMENT, CrashPoints
-from hostd.drivers import AnyDriver, Guests, Networking
+from hostd.drivers import AnyDriver, Guests, Happened, Networking
 from hostd.events import Run
 from hostd.host import Machine
 from hostd.journal import Journal
 from hostd.metrics import Counting, Sampler
+from hostd.logs.follower import Follower
 from hostd.server import Server, listen
 from hostd.service import HostService, Parts
 from hostd.spec import HostError
@@ -163,11 +164,18 @@ async def _serve(parts: Parts, listening: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
     service = HostService(parts)
+
+    def heard(what: Happened) -> None:
+        loop.call_soon_threadsafe(service.heard, what)
+
+    follower = Follower(parts.guests.logs, heard)
     serving = loop.create_task(Server(service).serve(listening))
     service.begin()
     parts.sampler.start()
+    follower.start()
     log.info("serving on %s", listening.getsockname())
     ended, _ = await asyncio.wait([serving, loop.create_task(over.wait())], return_when=asyncio.FIRST_COMPLETED)
+    follower.stop()
     serving.cancel()
     parts.sampler.stop()
     await asyncio.wait_for(service.stop(), STOPPING)

@@ -1,7 +1,7 @@
 """The daemon's socket: frames in, calls made, replies out as they finish.
 
-Root alone may connect. Every connection says hello first; `receive`, `console`, `read` and `write` turn it into a byte
-stream for a while, and none starts while other calls of that connection are unanswered.
+Root alone may connect. Every connection says hello first; `receive`, `console`, `connect`, `read` and `write` turn it
+into a byte stream for a while, and none starts while other calls of that connection are unanswered.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+from hostd import connecting
 from hostd.connection import Connection
 from hostd.console import Consoles
 from hostd.receive import Receiver
@@ -35,7 +36,7 @@ from hostd.spec import (
 )
 from hostd.streams import Streams
 
-STREAMS: Final = frozenset({"receive", "console", "read", "write"})
+STREAMS: Final = frozenset({"receive", "console", "connect", "read", "write"})
 
 ACCEPT_AGAIN: Final = 0.5
 """Seconds to hold off when the kernel would not give us a connection."""
@@ -139,6 +140,9 @@ class _Client:
             await self._answer(request, self._hello(body))
         elif request.call == "console":
             await self._answer(request, self._consoles.attach(self._connection, request.id, body))
+        elif request.call == "connect":
+            await self._answer(request, connecting.carry(self._connection, request.id, body, self._service.dial))
+            return False
         elif request.call == "watch":
             self._start(self._watches, self._watch(request, body))
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from hostd.events import Feed, Run
 from hostd.host import Machine
 from hostd.journal import Journal, stale
 from hostd.metrics import Sampler
+from hostd.logs import reading, search
 from hostd.peers import Peers
 from hostd.spec import (
     PEER_ACTS,
@@ -33,6 +35,7 @@ from hostd.spec import (
     Acted,
     Applied,
     Apply,
+    Connect,
     DiskSeen,
     DomainSeen,
     Empty,
@@ -44,6 +47,8 @@ from hostd.spec import (
     HostError,
     InstanceSpec,
     Known,
+    LogRead,
+    LogsFound,
     Measured,
     Metadata,
     Metrics,
@@ -52,11 +57,14 @@ from hostd.spec import (
     Observe,
     Prune,
     Pruned,
+    ReadLog,
+    SearchLogs,
     Sync,
     Synced,
     Trace,
     Traced,
     Watch,
+    Way,
     dump,
     load,
 )
@@ -71,7 +79,7 @@ PROBE_RETRY: Final = 10.0
 PROBE_QUICK: Final = 1.0
 """Seconds: an answer that came sooner (no device, no QEMU) may change within a boot and costs nothing to ask again."""
 
-MUTATING: Final = frozenset({"sync", "apply", "act", "ack", "prune", "receive", "console", "write"})
+MUTATING: Final = frozenset({"sync", "apply", "act", "ack", "prune", "receive", "console", "connect", "write"})
 """Calls that a stale controller may not make. A console is typed into."""
 
 log = logging.getLogger(__name__)
@@ -151,6 +159,8 @@ class HostService:
             "prune": self._prune,
             "trace": self._trace,
             "metrics": self._metrics,
+            "read_log": self._read_log,
+            "search_logs": self._search_logs,
         }
 
     # ------------------------------------------------------------------------ life
@@ -167,6 +177,10 @@ class HostService:
         await self._parts.run_driver(self._parts.networking.stop)
         await self._parts.run_journal(self._journal.close)
 
+    def heard(self, what: Happened) -> None:
+        """Something happened that nobody asked for: number, keep and tell it."""
+        self._spawn(self._feed.record(what))
+
     def abandon(self) -> None:
         """Drop everything in the middle, as a killed process does. The journal knows what was begun."""
         for task in self._background:
@@ -177,7 +191,7 @@ class HostService:
         loop = asyncio.get_running_loop()
 
         def happened(what: Happened) -> None:
-            loop.call_soon_threadsafe(lambda: self._spawn(self._feed.record(what)))
+            loop.call_soon_threadsafe(self.heard, what)
 
         def metadata_of(uuid: str) -> Metadata | None:
             return asyncio.run_coroutine_threadsafe(self._metadata_of(uuid), loop).result()
@@ -297,6 +311,35 @@ class HostService:
         """Where a guest's serial console is. Raises HostError(NOT_FOUND)."""
         await self._ready()
         return await self._parts.run_driver(self._parts.guests.console, uuid)
+
+    async def dial(self, asked: Connect) -> socket.socket:
+        """A connected socket into a guest. Raises HostError: NOT_FOUND, BAD_STATE, NETWORK."""
+        await self._ready()
+        return await self._parts.run_driver(self._dial, asked)
+
+    def _dial(self, asked: Connect) -> socket.socket:
+        if asked.way is Way.TCP:
+            return self._parts.networking.dial(asked.network, asked.address, asked.port)
+        path = self._parts.guests.display(asked.uuid)
+        display = socket.socket(socket.AF_UNIX)
+        try:
+            display.connect(str(path))
+        except OSError as bad:
+            display.close()
+            raise HostError(ErrorCode.BAD_STATE, f"the guest's display does not answer: {bad}") from bad
+        return display
+
+    async def _read_log(self, body: ReadLog) -> LogRead:
+        return await self._parts.run_driver(self._log, body)
+
+    def _log(self, body: ReadLog) -> LogRead:
+        log = self._parts.guests.log(body.uuid)
+        if log is None:
+            raise HostError(ErrorCode.NOT_FOUND, f"no instance {body.uuid} on this host")
+        return reading.read(log, lines=body.lines, after=body.after)
+
+    async def _search_logs(self, body: SearchLogs) -> LogsFound:
+        return await self._parts.run_driver(search.search, body, self._parts.guests.log)
 
     async def _ping(self, body: Empty) -> Empty:
         return body

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from core.config import Config
 from core.errors import HostFailed, NotFound, Unavailable
-from core.hosts.bulk import BulkLink, ConsoleStream, Extent
+from core.hosts.bulk import BulkLink, ConsoleStream, Extent, TunnelStream
 from core.hosts.enroll.keys import ssh_target
 from core.hosts.enroll.layout import Layout
 from core.hosts.hosts import Host
@@ -27,6 +27,7 @@ from core.runner import Runner
 from core.sql import select
 from hostd.spec import (
     TRANSIENT,
+    Connect,
     Event,
     HelloReply,
     HostError,
@@ -157,9 +158,17 @@ class HostHandle:
         return seen
 
     @contextlib.asynccontextmanager
-    async def console(self, uuid: str, *, write: bool) -> AsyncIterator[ConsoleStream]:
+    async def console(self, uuid: str, *, write: bool, who: str = "") -> AsyncIterator[ConsoleStream]:
         try:
-            async with self._bulk.console(uuid, write=write) as stream:
+            async with self._bulk.console(uuid, write=write, who=who) as stream:
+                yield stream
+        except HostError as error:
+            raise failed(error, self.name) from error
+
+    @contextlib.asynccontextmanager
+    async def tunnel(self, asked: Connect) -> AsyncIterator[TunnelStream]:
+        try:
+            async with self._bulk.tunnel(asked) as stream:
                 yield stream
         except HostError as error:
             raise failed(error, self.name) from error

@@ -16,6 +16,7 @@ from sqlmodel import Session, col
 from core import cloud, events
 from core.compute.instances import states
 from core.compute.instances.table import Instance
+from core.consoles import heard
 from core.errors import SkydeckError
 from core.hosts import drift, storage
 from core.hosts.pool import HostHandle
@@ -99,6 +100,9 @@ class Reconciler:
             if event.uuid is not None:
                 self._progress(event.uuid, int(event.detail.get("percent", 0)))
             return
+        if event.kind is EventKind.CONSOLE and event.uuid is not None:
+            heard_of = event.uuid
+            await self._runner.write(lambda session: heard.take(session, host.id, heard_of, event.detail))
         if event.kind is EventKind.LIFECYCLE and event.uuid is not None:
             uuid = event.uuid
             power = PowerState(event.detail["power"])

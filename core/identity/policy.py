@@ -69,6 +69,7 @@ RULES: dict[str, str] = {
     "instance:unlock_override": "admin",
     "instance:console": "member",
     "instance:console_log": "reader",
+    "instance:ssh": "member",
     "volume:list": "reader",
     "volume:create": "member",
     "volume:set": "member",

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hostd.compute import power
 from hostd.compute.domain_xml import released
+from hostd.logs.reading import read
 from hostd.spec import ErrorCode, HostError, PowerState
-from hostd.storage.console_log import tail
 from hostd.storage.instances import Instances
 
 if TYPE_CHECKING:
     from hostd.compute.domain import Domain
     from hostd.compute.libvirt_driver import Libvirt
+
+ALL_LINES: Final = 1 << 30
 
 REBOOT_PATIENCE: Final = 120
 """Seconds of a soft reboot before it becomes a hard one, unless the caller says otherwise."""
@@ -74,10 +76,10 @@ class Acts:
         return domain
 
     def _console_log(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
-        lines = _number(args, "lines", None)
+        lines = _number(args, "lines", ALL_LINES)
         if self._instances.names(uuid) is None:
             raise HostError(ErrorCode.NOT_FOUND, f"no instance {uuid} on this host")
-        return {"text": tail(self._instances.console_log(uuid), lines=lines)}
+        return {"text": read(self._instances.console_log(uuid), lines=lines).text}
 
     def _power_off_found(self, uuid: str, args: dict[str, Any]) -> dict[str, Any]:
         before = look(self._libvirt(), uuid).power

@@ -257,6 +257,8 @@ def _devices(domain: ET.Element, spec: InstanceSpec, machinery: Machinery, place
     add(agent, "target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
     video = spec.hardware.video or ("vga" if spec.os_type == "windows" else "none")
     if video != "none":
+        # Each guest's own socket, in a directory of its QEMU's: no port that others of the host could connect to.
+        add(add(devices, "graphics", {"type": "vnc"}), "listen", {"type": "socket"})
         add(add(devices, "video"), "model", {"type": video})
     add(devices, "memballoon", {"model": "virtio"})
     add(add(devices, "rng", {"model": "virtio"}), "backend", {"model": "random"}, text="/dev/urandom")
@@ -276,6 +278,16 @@ def asked_volumes(xml: str) -> tuple[VolumeDisk, ...]:
     ours = ET.fromstring(xml).find(_OURS)
     text = ours.findtext(f"{{{NAMESPACE}}}volumes") if ours is not None else None
     return tuple(load(VolumeDisk, disk) for disk in json.loads(text)) if text else ()
+
+
+def display_socket(xml: str) -> Path | None:
+    """Where a running guest's VNC server listens, by its XML; None: it has no display."""
+    graphics = ET.fromstring(xml).find("devices/graphics[@type='vnc']")
+    if graphics is None:
+        return None
+    listen = graphics.find("listen[@type='socket']")
+    path = graphics.get("socket") or (listen.get("socket") if listen is not None else None)
+    return Path(path) if path else None
 
 
 def has_scsi(xml: str) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,12 +22,13 @@ from hostd.compute import disk_xml, power
 from hostd.compute.accel import Probe, open_to_qemu
 from hostd.compute.acts import Acts, look
 from hostd.compute.domain import Domain
-from hostd.compute.domain_xml import Places, Volumes, asked_volumes, quarantined, render
+from hostd.compute.domain_xml import Places, Volumes, asked_volumes, display_socket, quarantined, render
 from hostd.compute.hardware import FAMILIES
 from hostd.compute.live_disks import RunningDisks
 from hostd.compute.plan import STEPS, GuestSeen, VolumesSeen, known_volumes, machinery, plan
 from hostd.compute.plugging import Plugging
 from hostd.drivers import ConsolePaths, DiskSource, Happened, Step, StepContext, Storage
+from hostd.logs.files import Kept, parts
 from hostd.spec import (
     Accel,
     DiskSeen,
@@ -42,7 +44,7 @@ from hostd.spec import (
     Want,
 )
 from hostd.storage import config_drive, disks
-from hostd.storage.instances import CONFIG, CONFIG_DIGEST, SEED, Instances, publish
+from hostd.storage.instances import CONFIG, CONFIG_DIGEST, CONSOLE, SEED, Instances, publish
 
 if TYPE_CHECKING:
     from hostd.compute.libvirt_driver import Libvirt
@@ -71,6 +73,7 @@ class GuestDriver:
         self.live_disks: Final = RunningDisks(lambda: self.libvirt)
         """What the volumes ask of running guests."""
         self._instances = Instances(state=state, run=run)
+        self._kept = Kept(state / "logs", CONSOLE)
         self._uri = uri
         self._probe = probe or Probe(kernels=(state / "probe" / "vmlinuz", Path("/boot")))
         self._libvirt_or_none: Libvirt | None = None
@@ -198,6 +201,7 @@ class GuestDriver:
     def _erase(self, step: Step, spec: InstanceSpec, context: StepContext) -> None:
         if self.libvirt.look(spec.uuid):
             raise HostError(ErrorCode.BAD_STATE, "the domain is defined again: its files are not deleted under it")
+        self._kept.take(spec.uuid, self._instances.console_log(spec.uuid), now=time.time())
         self._instances.empty(spec.uuid)
         context.cache.release(spec.uuid)
         # Last, so that a crash before it leaves a directory and the next apply releases the images.
@@ -335,6 +339,28 @@ class GuestDriver:
         if self._instances.names(uuid) is None:
             raise HostError(ErrorCode.NOT_FOUND, f"no instance {uuid} on this host")
         return ConsolePaths(socket=self._instances.console_socket(uuid), log=self._instances.console_log(uuid))
+
+    def log(self, uuid: str) -> Path | None:
+        log = self._instances.console_log(uuid)
+        if self._instances.names(uuid) is not None:
+            return log
+        kept = self._kept.log(uuid)
+        return kept if parts(kept) else None
+
+    def logs(self) -> Mapping[str, Path]:
+        return {uuid: self._instances.console_log(uuid) for uuid in self._instances.uuids()}
+
+    def display(self, uuid: str) -> Path:
+        if not look(self.libvirt, uuid).active:
+            raise HostError(ErrorCode.BAD_STATE, "the guest is off: it shows nothing", hint="start it first")
+        path = display_socket(self.libvirt.live_xml(uuid))
+        if path is None:
+            raise HostError(
+                ErrorCode.BAD_STATE,
+                "the guest has no display",
+                hint="give its image the property hw_video_model=virtio and make it anew; its console is always there",
+            )
+        return path
 
 
 class _NoStorage:

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import zlib
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -283,6 +283,21 @@ class MemoryGuests:
             if uuid not in self._ports:
                 self._ports[uuid] = _EchoConsole(path, self._log(uuid))
         return ConsolePaths(socket=path, log=self._log(uuid))
+
+    def log(self, uuid: str) -> Path | None:
+        return self._log(uuid) if self._log(uuid).exists() else None
+
+    def logs(self) -> Mapping[str, Path]:
+        return {uuid: self._log(uuid) for uuid in list(self._records)}
+
+    def display(self, uuid: str) -> Path:
+        """Whatever listens beside the guest's console: a test's."""
+        if self._find(uuid)["power"] != PowerState.RUNNING.value:
+            raise HostError(ErrorCode.BAD_STATE, "the guest is off: it shows nothing")
+        path = self._consoles / f"{uuid[:8]}.vnc"
+        if not path.exists():
+            raise HostError(ErrorCode.BAD_STATE, "the guest has no display")
+        return path
 
     def set_power(self, uuid: str, power: PowerState, *, reason: str) -> None:
         """The guest changes power state: by a step, or for tests by its own doing."""

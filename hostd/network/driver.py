@@ -6,8 +6,10 @@ STATE/networking.json holds the document last asked for, for looks and for taps 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,9 @@ from hostd.spec import (
 )
 
 log = logging.getLogger(__name__)
+
+DIAL_PATIENCE: Final = 10.0
+"""Seconds a guest gets to take a connection."""
 
 RECORD: Final = "record"
 FORGET: Final = "forget"
@@ -232,6 +237,26 @@ class NetworkingDriver:
         from hostd.network.trace import hops
 
         return Traced(hops=hops(self._document(spec), _look(), asked))
+
+    def dial(self, network: str, address: str, port: int) -> socket.socket:
+        try:
+            # Who asks with something that is no uuid or no address has no path from here.
+            name = names.namespace(network)
+            where = (str(ipaddress.ip_address(address)), port)
+        except ValueError as bad:
+            raise HostError(ErrorCode.PROTOCOL, str(bad)) from bad
+        if not namespaces.exists(name):
+            raise HostError(ErrorCode.NOT_FOUND, f"network {network} has no namespace on this host")
+        try:
+            # A socket stays in the namespace it was made in.
+            with namespaces.inside(name):
+                return socket.create_connection(where, timeout=DIAL_PATIENCE)
+        except OSError as bad:
+            raise HostError(
+                ErrorCode.NETWORK,
+                f"{address} port {port} does not answer: {bad.strerror or bad}",
+                hint="its security groups must let TCP in, and something must listen there",
+            ) from bad
 
     # ------------------------------------------------------------------ taps
 

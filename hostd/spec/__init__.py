@@ -5,9 +5,9 @@ turn them into plain JSON values and back, and `load` refuses a field it does no
 controller and a host that disagree find out at the first call and not at the tenth.
 
 Framing: four bytes of length (big-endian), then that many bytes of UTF-8 JSON, 4 MiB at most. On a
-connection a client sends `Request` frames and reads `Reply` and `Event` frames. `receive` and
-`console` turn the connection into a byte stream after their reply: from then on a frame carries raw
-bytes, and an empty frame ends that direction.
+connection a client sends `Request` frames and reads `Reply` and `Event` frames. `receive`, `console`
+and `connect` turn the connection into a byte stream after their reply: from then on a frame carries raw
+bytes (a console's also notes, see `consoles`), and an empty frame ends that direction.
 
 Units: memory in MiB, disks in GiB (flavors) or bytes (files), times in seconds since the epoch, UTC.
 """
@@ -27,7 +27,6 @@ from hostd.spec.calls import (
     Acted,
     Applied,
     Apply,
-    Console,
     Empty,
     Event,
     EventKind,
@@ -54,6 +53,23 @@ from hostd.spec.codec import (
     encode,
     frame,
     load,
+)
+from hostd.spec.console_frames import bytes_frame, console_frame, note_frame
+from hostd.spec.consoles import (
+    LONGEST_FOUND,
+    MOST_FOUND,
+    Change,
+    Connect,
+    Console,
+    ConsoleNote,
+    ConsoleWish,
+    LogLine,
+    LogRead,
+    LogsFound,
+    ReadLog,
+    SearchLogs,
+    Way,
+    Wish,
 )
 from hostd.spec.desired import (
     BACKEND_OPTIONS,
@@ -142,7 +158,9 @@ __all__ = (
     "BACKEND_OPTIONS",
     "CALLS",
     "HEADER",
+    "LONGEST_FOUND",
     "MAX_FRAME",
+    "MOST_FOUND",
     "PEER_ACTS",
     "PROTOCOL",
     "STATUS",
@@ -158,7 +176,11 @@ __all__ = (
     "BackendSpec",
     "CachedImage",
     "Capacity",
+    "Change",
+    "Connect",
     "Console",
+    "ConsoleNote",
+    "ConsoleWish",
     "Direction",
     "DiskFormat",
     "DiskLimits",
@@ -185,6 +207,9 @@ __all__ = (
     "InstanceSpec",
     "Known",
     "LinkSeen",
+    "LogLine",
+    "LogRead",
+    "LogsFound",
     "Measured",
     "Metadata",
     "Metrics",
@@ -205,6 +230,7 @@ __all__ = (
     "Pruned",
     "Pushed",
     "Read",
+    "ReadLog",
     "Reading",
     "Receive",
     "Received",
@@ -216,6 +242,7 @@ __all__ = (
     "RouterLeg",
     "RouterSpec",
     "RuleSpec",
+    "SearchLogs",
     "SegmentType",
     "SnapshotSpec",
     "SourceKind",
@@ -233,13 +260,18 @@ __all__ = (
     "VolumeSpec",
     "Want",
     "Watch",
+    "Way",
     "WireError",
+    "Wish",
     "Write",
     "Writing",
+    "bytes_frame",
+    "console_frame",
     "decode",
     "digest",
     "dump",
     "encode",
     "frame",
     "load",
+    "note_frame",
 )

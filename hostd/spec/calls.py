@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from hostd.spec.consoles import Connect, Console, LogRead, LogsFound, ReadLog, SearchLogs
 from hostd.spec.desired import ObjectKind
 from hostd.spec.errors import WireError
 from hostd.spec.metrics import Measured, Metrics
@@ -14,7 +15,7 @@ from hostd.spec.seen import Accel, Observation, PowerState
 from hostd.spec.storage import Read, Reading, Write, Writing
 from hostd.spec.tracing import Trace, Traced
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 """Bumped when a type here changes in a way the other side could not load."""
 
 MAX_FRAME: Final = 4 * 1024 * 1024
@@ -174,16 +175,6 @@ class Received:
 
 
 @attrs.frozen(kw_only=True)
-class Console:
-    """Bulk: attach to a guest's serial console. Several may watch; all see the same bytes."""
-
-    uuid: str
-    write: bool = True
-    history: int = 2000
-    """Bytes of the log sent first, so that the screen is not blank."""
-
-
-@attrs.frozen(kw_only=True)
 class Prune:
     """Shrink the image cache: unreferenced images go, least recently used first."""
 
@@ -216,6 +207,9 @@ CALLS: Final[dict[str, tuple[type, type]]] = {
     "ack": (Ack, Empty),
     "receive": (Receive, Receiving),
     "console": (Console, Empty),
+    "connect": (Connect, Empty),
+    "read_log": (ReadLog, LogRead),
+    "search_logs": (SearchLogs, LogsFound),
     "prune": (Prune, Pruned),
     "trace": (Trace, Traced),
     "metrics": (Metrics, Measured),
@@ -232,6 +226,8 @@ class EventKind(StrEnum):
     """A step of a running apply began: {generation, step, percent}. Not stored, never replayed."""
     RESULT = "result"
     """An apply ended, perhaps while nobody listened: {generation, ok, error?}."""
+    CONSOLE = "console"
+    """A guest wrote what a person should know of to its console: {pattern, line, times}; see hostd/logs/patterns.py."""
     HOST = "host"
     """libvirtd went away or came back, the disk filled up: {what, detail}."""
 

@@ -9,7 +9,7 @@
                            config.digest     of what the two hold
                            kernel.<digest>   direct boot, a copy of the cache's file
                            ramdisk.<digest>
-                           console.log       written by virtlogd, which keeps it short
+                           console.log       written by virtlogd, which turns it over: see hostd/logs
     RUN/consoles/<uuid>.sock                 the serial console
 
 A file appears under its name only when it is complete: it is made as `<name>.part` and renamed.
@@ -155,13 +155,16 @@ class Instances:
         except FileNotFoundError:
             return
 
+    def uuids(self) -> list[str]:
+        """The instances that have a directory."""
+        try:
+            return sorted(name for name in os.listdir(self.root) if _UUID.fullmatch(name))
+        except FileNotFoundError:
+            return []
+
     def disks(self) -> Iterator[DiskSeen]:
         """Every file of every instance, by role."""
-        try:
-            uuids = sorted(name for name in os.listdir(self.root) if _UUID.fullmatch(name))
-        except FileNotFoundError:
-            return
-        for uuid in uuids:
+        for uuid in self.uuids():
             for name in sorted(self.names(uuid) or ()):
                 seen = _disk(uuid, self.root / uuid / name)
                 if seen is not None:

@@ -24,6 +24,7 @@ from hostd.spec import (
     HEADER,
     PROTOCOL,
     Console,
+    ConsoleNote,
     Event,
     Hello,
     Pushed,
@@ -32,6 +33,8 @@ from hostd.spec import (
     Receiving,
     Reply,
     Request,
+    bytes_frame,
+    console_frame,
     decode,
     dump,
     encode,
@@ -247,10 +250,14 @@ class _Stream:
         self._peer = peer
 
     async def read(self) -> bytes:
-        return await self._peer.frame()
+        while body := await self._peer.frame():
+            said = console_frame(body, ConsoleNote)
+            if isinstance(said, bytes):
+                return said
+        return b""
 
     async def write(self, data: bytes) -> None:
-        self._peer.writer.write(frame(data))
+        self._peer.writer.write(bytes_frame(data))
 
     async def close(self) -> None:
         self._peer.writer.write(frame(b""))

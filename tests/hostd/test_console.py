@@ -12,7 +12,19 @@ import pytest
 from hostd.connection import Connection
 from hostd.console import BACKLOG, Consoles
 from hostd.drivers import ConsolePaths
-from hostd.spec import Console, ErrorCode, HostError, frame
+from hostd.spec import (
+    Change,
+    Console,
+    ConsoleNote,
+    ConsoleWish,
+    ErrorCode,
+    HostError,
+    Wish,
+    bytes_frame,
+    console_frame,
+    frame,
+    note_frame,
+)
 
 
 class Guest:
@@ -60,34 +72,54 @@ class Guest:
 
 
 class Watcher:
-    def __init__(self, consoles: Consoles, *, write: bool = True, history: int = 2000) -> None:
+    def __init__(self, consoles: Consoles, *, write: bool = True, history: int = 2000, who: str = "") -> None:
         ours, theirs = socket.socketpair()
         self._ours = Connection(ours)
         self._theirs = Connection(theirs)
         self._ended = False
         self.task = asyncio.create_task(
-            consoles.attach(self._theirs, 1, Console(uuid="u", write=write, history=history))
+            consoles.attach(self._theirs, 1, Console(uuid="u", write=write, history=history, who=who))
         )
+        self.notes: list[ConsoleNote] = []
 
     async def attached(self) -> Watcher:
         await self._ours.read()
+        assert await self.noted(Change.ATTACHED)
         return self
+
+    async def next(self) -> bytes | ConsoleNote | None:
+        """None at the end."""
+        body = await self._ours.read()
+        if not body:
+            self._ended = True
+            return None
+        said: bytes | ConsoleNote = console_frame(body, ConsoleNote)
+        return said
 
     async def read(self, count: int) -> bytes:
         data = b""
-        while len(data) < count:
-            chunk = await self._ours.read()
-            if not chunk:
-                self._ended = True
-                break
-            data += chunk
+        while len(data) < count and (said := await self.next()) is not None:
+            if isinstance(said, bytes):
+                data += said
+            else:
+                self.notes.append(said)
         return data
 
+    async def noted(self, change: Change) -> ConsoleNote:
+        """The next note, which is of this change."""
+        said = self.notes.pop(0) if self.notes else await self.next()
+        assert isinstance(said, ConsoleNote)
+        assert said.change is change, said
+        return said
+
     async def types(self, data: bytes) -> None:
-        await self._ours.write(frame(data))
+        await self._ours.write(bytes_frame(data))
+
+    async def wishes(self, wish: Wish) -> None:
+        await self._ours.write(note_frame(ConsoleWish(wish=wish)))
 
     async def leave(self) -> None:
-        await self.types(b"")
+        await self._ours.write(frame(b""))
         while not self._ended and await self._ours.read():
             pass
         await self.task
@@ -172,3 +204,50 @@ async def test_who_does_not_read_misses_the_oldest_and_delays_nobody(guest: Gues
     assert (heard, len(tail) < 3 * BACKLOG) == (b"the end", True)
     await lazy.leave()
     await keen.leave()
+
+
+async def test_one_takes_it_over_the_others_are_told_and_it_is_shared_again_when_that_one_leaves(guest: Guest) -> None:
+    consoles = Consoles(guest.find)
+    alice = await Watcher(consoles, who="alice").attached()
+    bob = await Watcher(consoles, who="bob").attached()
+    reader = await Watcher(consoles, who="eve", write=False).attached()
+    joined = await alice.noted(Change.JOINED)
+    assert (joined.who, joined.others, joined.holder, joined.typing, joined.running) == (
+        *("bob", ("bob",), None, True, True),
+    )
+    await bob.wishes(Wish.TAKE)
+    assert (await alice.noted(Change.JOINED)).others == ("bob", "eve")
+    taken = await alice.noted(Change.TAKEN)
+    assert (taken.who, taken.holder, taken.typing) == ("bob", "bob", False)
+    assert (await bob.noted(Change.JOINED)).who == "eve"
+    assert (await bob.noted(Change.TAKEN)).typing
+    await reader.wishes(Wish.TAKE)  # has none to take
+    await alice.types(b"lost\n")
+    await bob.types(b"mine\n")
+    assert await guest.heard.get() == b"mine\n"
+    late = await Watcher(consoles, who="late").attached()
+    assert (await alice.noted(Change.JOINED)).holder == "bob"
+    await alice.wishes(Wish.TAKE)
+    assert (await bob.noted(Change.JOINED)).who == "late"
+    lost = await bob.noted(Change.TAKEN)
+    assert (lost.who, lost.typing) == ("alice", False)
+    assert (await alice.noted(Change.TAKEN)).typing
+    await alice.leave()
+    assert (await late.noted(Change.TAKEN)).who == "alice"
+    assert (await bob.noted(Change.RELEASED)).typing
+    assert (await bob.noted(Change.LEFT)).who == "alice"
+    await bob.types(b"again\n")
+    assert await guest.heard.get() == b"again\n"
+    for watcher in (bob, reader, late):
+        await watcher.leave()
+
+
+async def test_it_is_said_that_the_guest_is_off_and_on_again(guest: Guest) -> None:
+    watcher = await Watcher(Consoles(guest.find)).attached()
+    await guest.says(b"x")
+    assert await watcher.read(1) == b"x"
+    await guest.off()
+    assert (await watcher.noted(Change.OFF)).running is False
+    await guest.boot()
+    assert (await watcher.noted(Change.ON)).running is True
+    await watcher.leave()

@@ -89,6 +89,8 @@ GUARDS: dict[str, Guard] = {
         task_states=None,
         lock=False,
     ),
+    "display": Guard(rule="instance:console", vm_states=_in(s.ACTIVE, s.PAUSED), task_states=None, lock=False),
+    "ssh": Guard(rule="instance:ssh", vm_states=_in(s.ACTIVE), task_states=None, lock=False),
     "console_log": Guard(rule="instance:console_log", vm_states=None, task_states=None, lock=False, launched=False),
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from core.errors import Unknown
-from core.hosts.bulk.consoles import ConsoleStream, Opening
+from core.hosts.bulk.consoles import ConsoleStream, Opening, TunnelStream
 from core.hosts.bulk.extents import Extent, OpenReading, OpenWriting
 from core.hosts.bulk.frames import Frames, Work
 from core.hosts.bulk.images import Progress, Sending
@@ -20,6 +20,7 @@ from core.hosts.ssh_master import ConnectionCut, SshMaster, SshStream
 from core.hosts.transport import SshTarget
 from hostd.spec import (
     PROTOCOL,
+    Connect,
     Console,
     ErrorCode,
     Hello,
@@ -39,6 +40,8 @@ TRIES: Final = 5
 _PAUSE_FIRST: Final = 0.2
 _PAUSE_MOST: Final = 5.0
 _THREADS: Final = 16
+
+_CALLED: Final = {"console": "console", "connect": "way into the guest"}
 
 T = TypeVar("T")
 
@@ -114,20 +117,39 @@ class BulkLink:
             await asyncio.sleep(min(_PAUSE_MOST, _PAUSE_FIRST * 2**failures) * (0.5 + self._random()))
 
     @contextlib.asynccontextmanager
-    async def console(self, uuid: str, *, write: bool = True, history: int = 2000) -> AsyncIterator[ConsoleStream]:
-        """A guest's serial console as raw bytes, its last `history` bytes first. Several may watch at once.
+    async def console(
+        self, uuid: str, *, write: bool = True, history: int = 2000, who: str = ""
+    ) -> AsyncIterator[ConsoleStream]:
+        """A guest's serial console, its last `history` bytes first. Several may watch at once; they are told of `who`.
 
         Raises HostError (NOT_FOUND), Unavailable, Unknown when there is no connection.
         """
-        opening = Opening(self._connect, Console(uuid=uuid, write=write, history=history))
+        asked = Console(uuid=uuid, write=write, history=history, who=who)
+        async with self._stream("console", asked) as (reader, writer):
+            yield ConsoleStream(reader, writer)
+
+    @contextlib.asynccontextmanager
+    async def tunnel(self, asked: Connect) -> AsyncIterator[TunnelStream]:
+        """Bytes to and from a port of a guest, or its display.
+
+        Raises HostError (NOT_FOUND, BAD_STATE, NETWORK), Unavailable, Unknown when there is no connection.
+        """
+        async with self._stream("connect", asked) as (reader, writer):
+            yield TunnelStream(reader, writer)
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, call: str, asked: Console | Connect
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        opening = Opening(self._connect, call, asked)
         try:
             stream = await self._in_thread(opening)
         except ConnectionCut as cut:
-            raise Unknown(f"no connection for the console: {cut}", hint="try again") from cut
+            raise Unknown(f"no connection for the {_CALLED[call]}: {cut}", hint="try again") from cut
         stream.sock.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=stream.sock)
         try:
-            yield ConsoleStream(reader, writer)
+            yield reader, writer
         finally:
             writer.close()
             with contextlib.suppress(OSError):

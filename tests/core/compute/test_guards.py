@@ -101,6 +101,8 @@ TABLE = {
     "delete": (ANY, ANY, True, False, "deleting", "member"),
     "console": (ANY, [task for task in TASKS if task not in ("deleting", "migrating")], False, True, None, "member"),
     "console_log": (ANY, ANY, False, False, None, "reader"),
+    "display": (["active", "paused"], ANY, False, True, None, "member"),
+    "ssh": (["active"], ANY, False, True, None, "member"),
     "lock": (ANY, ANY, False, False, None, "member"),
     "unlock": (ANY, ANY, False, False, None, "member"),
     "rename": (ANY, ANY, False, False, None, "member"),

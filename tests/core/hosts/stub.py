@@ -26,6 +26,7 @@ from hostd.spec import (
     Receiving,
     Reply,
     Request,
+    bytes_frame,
     decode,
     dump,
     encode,
@@ -182,7 +183,7 @@ class StubHostd:
     async def console(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Greets, then answers every frame in upper case, until an empty one comes."""
         writer.write(encode(Reply(id=request.id, ok={})))
-        writer.write(frame(b"login: "))
+        writer.write(bytes_frame(b"login: "))
         while data := await read_frame(reader):
-            writer.write(frame(data.upper()))
+            writer.write(frame(data[:1] + data[1:].upper()))
         writer.write(frame(b""))

@@ -169,7 +169,7 @@ async def test_a_console_carries_bytes_both_ways(stub: StubHostd, link: BulkLink
         assert await console.read() == b"login: "
         await console.write(b"root\n\x03\xff")
         assert await console.read() == b"ROOT\n\x03\xff"
-    assert stub.named("console") == [{"uuid": "i-1", "write": True, "history": 2000}]
+    assert stub.named("console") == [{"uuid": "i-1", "write": True, "history": 2000, "who": ""}]
 
 
 async def test_more_consoles_than_one_connection_takes(stub: StubHostd, sshd: Sshd) -> None:
