@@ -223,12 +223,14 @@ class Skydeck(App[None], inherit_bindings=False):
         if self.browser.locator.kind != kind:
             self.browser.visit(Locator(kind=kind))
 
-    def command(self, word: str) -> None:
-        """`:q` and its like."""
+    def command(self, word: str, argument: str = "") -> None:
+        """`:q` and its like, and what was typed after it."""
         if self.seat.read_only and readonly.changing_command(word):
             self.tell(f"no :{word}: {readonly.WHY}", readonly.HINT, tone="warn")
         elif word in ("q", "quit"):
             self.exit()
+        elif word in terminal.WORDS:
+            terminal.obey(self, word, argument)
         else:
             self.browser.go({"pu": "pulse"}.get(word, word), None)
 

@@ -7,6 +7,7 @@ tells one state from another: a glyph and a word always stand beside the colour.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from rich.terminal_theme import TerminalTheme
@@ -74,7 +75,7 @@ PALETTES: Final[dict[str, TerminalTheme]] = {
 """`ansi` has none: the terminal's own holds."""
 
 
-def _hex(colour: RGB) -> str:
+def _hex(colour: Iterable[int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
@@ -85,12 +86,12 @@ def _theme(name: str, *, surface: RGB, panel: RGB, primary: RGB, dark: bool) -> 
         name=f"skydeck-{name}",
         primary=_hex(primary),
         secondary=_hex(names[4]),
-        warning=_hex(tuple(names[3])),
-        error=_hex(tuple(names[1])),
-        success=_hex(tuple(names[2])),
-        accent=_hex(tuple(names[6])),
-        foreground=_hex(tuple(palette.foreground_color)),
-        background=_hex(tuple(palette.background_color)),
+        warning=_hex(names[3]),
+        error=_hex(names[1]),
+        success=_hex(names[2]),
+        accent=_hex(names[6]),
+        foreground=_hex(palette.foreground_color),
+        background=_hex(palette.background_color),
         surface=_hex(surface),
         panel=_hex(panel),
         dark=dark,
