@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import gc
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,9 +44,13 @@ class Seat:
         self._project = project
         self._ctx: Context | None = None
         self.listings: dict[str, Any] = {}
+        self.leaving = threading.Event()
+        """Set when the app ends: what waits for the engine's work waits no longer."""
         # One thread each: reads stay in order, and a write that waits for its turn holds up no read.
         self._reads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
         self._writes = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        # A search goes through everything: the list behind it is read meanwhile.
+        self._searches = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search")
 
     @property
     def ready(self) -> bool:
@@ -115,6 +120,15 @@ class Seat:
                 return query(session)
 
         return await self._in(self._reads, reading)
+
+    async def search(self, query: Callable[[Any], T]) -> T:
+        """`query(session)` on a thread of its own, beside what lists read. Raises SkydeckError."""
+
+        def searching() -> T:
+            with self.store.read() as session:
+                return query(session)
+
+        return await self._in(self._searches, searching)
 
     async def write(self, change: Callable[[Any], T]) -> T:
         """`change(session)` in one transaction on the writing thread. Raises SkydeckError."""
@@ -206,8 +220,10 @@ class Seat:
         return tracing.follow(path, await door.trace(self.config, ticket))
 
     def close(self) -> None:
+        self.leaving.set()
         # A read is over in a moment, and the store may be closed only after it; a write may wait long for its turn.
         self._reads.shutdown(wait=True, cancel_futures=True)
+        self._searches.shutdown(wait=True, cancel_futures=True)
         self._writes.shutdown(wait=False, cancel_futures=True)
 
 

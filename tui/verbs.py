@@ -104,6 +104,8 @@ class Verb:
     """The screen's action instead, e.g. `describe`."""
     form: Form | None = None
     """A form that is opened about the object instead."""
+    plan: Callable[[Row], str] = lambda row: ""
+    """The plan (core.plans) that is laid out and agreed to first, when it is done to this one object; empty: none."""
     done: str = ""
     """Said when it was accepted: `stopping`."""
     footer: bool = True
@@ -188,6 +190,7 @@ def deletion(
     help: str,
     disabled_reason: Callable[[Any, Row], Reason | None],
     confirm: Confirm = Confirm.BAR,
+    plan: Callable[[Row], str] = lambda row: "",
 ) -> Verb:
     """The `X` of a noun: always dangerous, always confirmed."""
     return Verb(
@@ -198,6 +201,7 @@ def deletion(
         confirm=confirm,
         dangerous=True,
         disabled_reason=disabled_reason,
+        plan=plan,
         run=run,
         done="deleted",
     )
@@ -264,6 +268,7 @@ _ANYWHERE = tuple(
         ("hold", "p", "p", "Hold the list still while you read, and go on"),
         ("refresh", "ctrl+r", "Ctrl+R", "Read again now"),
         ("repeat", "full_stop", ".", "Do the last action again, to what is meant now"),
+        ("why", "W", "W", "Why: what is wrong with it, and why what is greyed cannot be done"),
         ("menu", "a", "a", "All actions, with their keys and why they are disabled"),
         ("operations", "T", "T", "Operations"),
         ("messages", "M", "M", "Messages so far"),

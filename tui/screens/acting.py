@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.binding import Binding, BindingsMap
-from textual.screen import Screen
 
 from tui import readonly
 from tui.header import freshness, identity, usage
+from tui.screens.trusting import TrustingScreen
 from tui.text import safe
 from tui.verbs import Choice, Confirm, Needs, Pick, Row, Verb, binding_id, reason
 from tui.view import Form, View
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 YES = (Choice(key="y", label="[y]es", value="yes"),)
 
 
-class ActingScreen(Screen[None]):
+class ActingScreen(TrustingScreen):
     """Needs `view`; subclasses say which rows a verb means."""
 
     app: Skydeck
@@ -128,7 +128,9 @@ class ActingScreen(Screen[None]):
             self.app.tell(f"cannot {verb.name}: {why[0]}", why[1], tone="warn")
             return
         rows = [dict(row) for row in self.targets(verb)]  # frozen: what is meant is what was under the cursor now
-        if verb.action:
+        if len(rows) == 1 and (plan := verb.plan(rows[0])):
+            self.lay_out(plan, rows[0])
+        elif verb.action:
             self.go(verb.action, rows[0] if rows else None)
         elif verb.form is not None:
             self.fill_in(verb.form, rows[0] if rows else None)
@@ -187,12 +189,13 @@ class ActingScreen(Screen[None]):
         """The chosen value, "" when nothing is asked; None when the person thought better of it."""
         tier = verb.tier(len(names))
         what = _listed(names) if len(names) == 1 else f"{len(names)} marked ({_listed(names)})"
-        if tier is Confirm.BAR:
+        protected = self.app.seat.cloud in self.app.settings.protected_clouds
+        if tier is Confirm.BAR and (verb.choices or not protected):
             tone = "alarm" if verb.dangerous else "ask"
             question = f"{verb.name.capitalize()} {what}?"
             return self.query_one(Bar).ask(question, verb.choices or YES, tone=tone)
         answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        if tier is Confirm.TYPE:
+        if tier is not Confirm.NONE:
             from tui.screens.confirm import TypeOut
 
             word = names[0] if len(names) == 1 else f"{verb.name} {len(names)}"
@@ -221,8 +224,12 @@ class ActingScreen(Screen[None]):
         row = self.under_cursor()
         title = self.called(row) if row else self.view.title
 
+        reasons = {verb.name: (verb, why) for verb, why in entries if why is not None}
+
         def chosen(name: str | None) -> None:
-            if name is not None:
+            if name in reasons:
+                self.explain(row, [reasons[name]])
+            elif name is not None:
                 self.action_do(name)
 
         self.app.push_screen(Menu(title, entries), chosen)

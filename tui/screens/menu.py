@@ -20,7 +20,7 @@ WIDTH = 54
 
 
 class Menu(ModalScreen[str | None]):
-    """Answers the chosen verb's name. The verbs' own keys work here too."""
+    """Answers the chosen verb's name. The verbs' own keys work here too; of one that cannot be done it is told why."""
 
     BINDINGS = [
         Binding("escape,q,a", "leave", "back", id="menu.leave", show=False),
@@ -42,18 +42,20 @@ class Menu(ModalScreen[str | None]):
         tone = "dim" if why else "bad" if verb.dangerous else ""
         cells = [(f"{verb.symbol:>4}  ", "dim" if why else "key"), (f"{verb.label:<9}", tone)]
         cells.append((fit(why[0] if why else verb.help, WIDTH).rstrip(), "dim" if why else ""))
-        return Option(drawn(cells), id=verb.name, disabled=why is not None)
+        return Option(drawn(cells), id=verb.name)
 
     def on_mount(self) -> None:
-        self.query_one("#title", Line).show([(self._title, "head")], [("Enter does it, q back", "dim")])
+        self.query_one("#title", Line).show(
+            [(self._title, "head")], [("Enter does it, or says why not; q back", "dim")]
+        )
         self.query_one(OptionList).focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
 
     def on_key(self, event: events.Key) -> None:
-        for verb, why in self._entries:
-            if event.key == verb.key and verb.key not in ("enter", "a") and why is None:
+        for verb, _ in self._entries:
+            if event.key == verb.key and verb.key not in ("enter", "a"):
                 event.stop()
                 self.dismiss(verb.name)
                 return
