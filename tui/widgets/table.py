@@ -354,21 +354,21 @@ class RowList(ScrollView, can_focus=True):
     def _notice_line(self, y: int, width: int) -> Strip:
         start = max(2, (self.height - len(self.notice)) // 3)
         if not start <= y < start + len(self.notice):
-            return Strip.blank(width, Style.null())
-        segments, used = [Segment("  ", Style.null())], 2
+            return Strip.blank(width, self.rich_style)
+        segments, used = [Segment("  ", self.rich_style)], 2
         for text, tone in self.notice[y - start]:
             shown = safe(text)[: max(0, width - used)]
-            segments.append(Segment(shown, Style.parse(TONES[tone])))
+            segments.append(Segment(shown, self.rich_style + Style.parse(TONES[tone])))
             used += len(shown)
-        return Strip(segments).adjust_cell_length(width, Style.null())
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
 
     def _draw(self, key: _Key, width: int) -> Strip:
         if not key:
-            return Strip.blank(width, Style.null())
+            return Strip.blank(width, self.rich_style)
         if len(key) == 1:
-            return Strip([Segment((("> " if key[0] else "  ") + "…").ljust(width), Style.null())], width)
+            return Strip([Segment((("> " if key[0] else "  ") + "…").ljust(width), self.rich_style)], width)
         cells, at_cursor, marked = key
-        base = self.get_component_rich_style("rowlist--cursor") if at_cursor else Style.null()
+        base = self.get_component_rich_style("rowlist--cursor") if at_cursor else self.rich_style
         name_style = base + self.get_component_rich_style("rowlist--marked", partial=True) if marked else base
         segments = [Segment((">" if at_cursor else " ") + ("*" if marked else " "), name_style)]
         used = GUTTER
