@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from textual import events, work
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.signal import Signal
 from textual.widget import Widget
 
@@ -34,8 +34,6 @@ from tui.terminal.clipboard import osc52
 from tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from core.config import Places
     from tui.glance import Header
 
@@ -49,12 +47,14 @@ OPEN_AGAIN = 2.0
 class Skydeck(App[None], inherit_bindings=False):
     CSS_PATH = "app.tcss"
     TITLE = "skydeck"
-    ENABLE_COMMAND_PALETTE = True
+    ENABLE_COMMAND_PALETTE = False
+    """There is one of our own: tui.finding.palette."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-tall")]
     BINDINGS = [
         Binding("ctrl+q", "quit", "quit", id="app.quit", show=False, priority=True),
         Binding("ctrl+c", "stay", "does not quit", id="app.stay", show=False),
+        Binding("ctrl+p", "find", "find anything", id="app.find", show=False, priority=True),
     ]
 
     def __init__(
@@ -286,18 +286,15 @@ class Skydeck(App[None], inherit_bindings=False):
         self.refresh(layout=True)
         self.news()
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: every list, and every action of what is on the screen."""
-        for view in registry.VIEWS.values():
-            yield SystemCommand(
-                f":{view.title.lower()}", f"List of {view.title.lower()}", lambda kind=view.kind: self.browse(kind)
-            )
-        browser = self.browser
-        for verb in (*browser.verbs, *browser.generals):
-            yield SystemCommand(
-                f"{verb.help}  {verb.symbol}", verb.label, lambda name=verb.name: browser.action_do(name)
-            )
-        yield SystemCommand("Quit  Ctrl+Q", "Leave; operations go on", self.exit)
+    def action_find(self) -> None:
+        """The palette, over any page; not over a question that waits for its answer."""
+        from tui.finding.palette import Palette
+        from tui.screens.acting import ActingScreen
+
+        if isinstance(self.screen, ModalScreen):
+            return
+        behind = self.screen if isinstance(self.screen, ActingScreen) else None
+        self.push_screen(Palette(behind))
 
 
 def _without_project(locator: Locator) -> Locator:

@@ -1,0 +1,87 @@
+"""Opening an object, or a list, from wherever one is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tui import registry
+from tui.locator import Locator
+from tui.verbs import Row
+from tui.view import View
+
+if TYPE_CHECKING:
+    from tui.app import Skydeck
+
+
+def open_object(app: Skydeck, kind: str, key: Any, *, tab: str = "") -> None:
+    """The page of an object, in front of what is there; a message when it is gone, or has no page."""
+    app.run_worker(_open(app, kind, key, tab), group="open", exclusive=True)
+
+
+async def _open(app: Skydeck, kind: str, key: Any, tab: str) -> None:
+    from core import listing as lists
+    from core.errors import SkydeckError
+
+    seat = app.seat
+    if kind not in seat.listings:
+        app.tell(f"there is no page about a {said(kind)}", tone="warn")
+        return
+    ctx, listing = seat.ctx, seat.listings[kind]
+    try:
+        row = await seat.read(lambda session: lists.one(session, ctx, listing, key))
+    except SkydeckError as bad:
+        app.tell(bad.title, bad.hint, tone="bad")
+        return
+    if row is None:
+        app.tell(f"that {said(kind)} is gone", "Or it is another project's: 0 shows all projects.", tone="warn")
+        return
+    show(app, kind, row, tab=tab)
+
+
+def show(app: Skydeck, kind: str, row: Row, *, tab: str = "") -> None:
+    """The page of an object that has been read."""
+    from tui.screens.detail import DetailScreen
+
+    view = registry.VIEWS.get(kind)
+    if view is None:
+        app.tell(f"there is no page about a {said(kind)}", f"skydeck {kind.replace('_', ' ')} show tells.", tone="warn")
+        return
+    app.push_screen(DetailScreen(view, row, tab))
+
+
+def owner(app: Skydeck, view: View, row: Row) -> None:
+    """The page of what an object belongs to."""
+    app.run_worker(_owner(app, view, row), group="open", exclusive=True)
+
+
+async def _owner(app: Skydeck, view: View, row: Row) -> None:
+    from core import relations
+    from core.errors import SkydeckError
+
+    ctx = app.seat.ctx
+    try:
+        found = await app.seat.read(lambda session: relations.owner(session, ctx, view.kind, row))
+    except SkydeckError as bad:
+        app.tell(bad.title, bad.hint, tone="bad")
+        return
+    if found is None:
+        app.tell(f"this {said(view.kind)} belongs to nothing you may see", tone="warn")
+        return
+    show(app, found.kind, found.row)
+
+
+def show_list(app: Skydeck, locator: Locator) -> None:
+    """A list, whatever is in front of it."""
+    from tui.screens.form import FormScreen
+
+    if any(isinstance(screen, FormScreen) for screen in app.screen_stack):
+        app.tell("a form is open", "Esc leaves it; then go elsewhere.", tone="warn")
+        return
+    while len(app.screen_stack) > 1:
+        app.pop_screen()
+    app.browser.go_to(locator)
+
+
+def said(kind: str) -> str:
+    """A kind in words: `floating ip`."""
+    return kind.replace("_", " ")
