@@ -28,7 +28,9 @@ from core.consoles import searching, ways
 from core.consoles.client import Console, Log, Tunnel
 from core.context import Context
 from core.errors import Failed, HostFailed, Invalid, NotFound, Unavailable, Unknown
+from core.hosts.table import Host
 from core.identity.policy import authorize
+from core.metrics.live import Live
 from core.network.tracing import Path as TracePath
 from core.sql import select
 from core.store import clock_of, now
@@ -101,6 +103,14 @@ def search_ticket(session: Session, ctx: Context, text: str, *, deleted: bool = 
     Raises Forbidden, Invalid for a text that cannot be looked for.
     """
     return _issue(session, ctx, "log_search", "", searching.arguments(session, ctx, text, deleted=deleted))
+
+
+def metrics_ticket(session: Session, ctx: Context, id: str) -> str:
+    """Take a ticket to watch what an instance or a host (by id) uses. Raises NotFound, Forbidden."""
+    if session.get(Host, id) is not None:
+        authorize(ctx, "host:list")
+        return _issue(session, ctx, "metrics", id, {"host": True})
+    return _issue(session, ctx, "metrics", verbs.find(session, ctx, id).id, {"host": False})
 
 
 def trace_ticket(session: Session, ctx: Context, path: TracePath) -> str:
@@ -195,6 +205,11 @@ async def observe(config: Config, ticket_id: str) -> dict[str, Any]:
     """{host id: dumped Observation, or {"error": why}} of every host, fresh."""
     answer: dict[str, Any] = (await _answer(config, {"ticket": ticket_id}))["hosts"]
     return answer
+
+
+async def metrics(config: Config, ticket_id: str) -> Live:
+    """A view of what an instance or a host uses. Raises Unavailable without an engine."""
+    return Live(*await _ask(config.run_dir, {"ticket": ticket_id}))
 
 
 async def trace(config: Config, ticket_id: str) -> list[Traced | str]:

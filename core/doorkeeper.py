@@ -17,14 +17,16 @@ from core.consoles import display, passing, searching
 from core.door import Ticket
 from core.errors import NotFound, SkydeckError
 from core.hosts.pool import HostHandle, HostPool
+from core.metrics import live
 from core.network import tracing
 from core.runner import Runner
-from hostd.spec import Connect, LogRead, LogsFound, ReadLog, SearchLogs, Trace, Way, dump
+from hostd.spec import Connect, LogRead, LogsFound, Measured, Metrics, ReadLog, SearchLogs, Trace, Way, dump
 
 _log = logging.getLogger(__name__)
 
 LOG_DEADLINE = 15.0
 TRACE_DEADLINE = 15.0
+METRICS_DEADLINE = 5.0
 MOST_LINES = 10_000
 
 SEARCHED_AT_ONCE = 64
@@ -80,6 +82,10 @@ class Doorkeeper:
         if ticket.purpose == "observe":
             await _say(writer, {"ok": True})
             await _say(writer, {"hosts": await self._observe()})
+            return
+        if ticket.purpose == "metrics":
+            await _say(writer, {"ok": True})
+            await live.serve(reader, writer, lambda since: self._measured(ticket, since))
             return
         if ticket.purpose == "trace":
             await _say(writer, {"ok": True})
@@ -190,6 +196,16 @@ class Doorkeeper:
             return instance.host_id
 
         return self._hosts.get(await self._runner.read(where))
+
+    async def _measured(self, ticket: Ticket, since: int) -> Measured | dict[str, Any]:
+        try:
+            # Asked for anew at each look: a guest may have moved.
+            host = self._hosts.get(ticket.object_id) if ticket.args["host"] else await self._host_of(ticket)
+            body = Metrics(since=since, ids=(ticket.object_id,))
+            measured: Measured = await host.call("metrics", body, deadline=METRICS_DEADLINE)
+        except SkydeckError as bad:
+            return bad.to_json()
+        return measured
 
     async def _observe(self) -> dict[str, Any]:
         async def one(host: HostHandle) -> dict[str, Any]:

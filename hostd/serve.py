@@ -25,8 +25,8 @@ from hostd.drivers import AnyDriver, Guests, Happened, Networking
 from hostd.events import Run
 from hostd.host import Machine
 from hostd.journal import Journal
-from hostd.metrics import Counting, Sampler
 from hostd.logs.follower import Follower
+from hostd.metrics import Counting, Sampler
 from hostd.server import Server, listen
 from hostd.service import HostService, Parts
 from hostd.spec import HostError

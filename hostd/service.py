@@ -22,8 +22,8 @@ from hostd.drivers import AnyDriver, ConsolePaths, Guests, Happened, Networking
 from hostd.events import Feed, Run
 from hostd.host import Machine
 from hostd.journal import Journal, stale
-from hostd.metrics import Sampler
 from hostd.logs import reading, search
+from hostd.metrics import Sampler
 from hostd.peers import Peers
 from hostd.spec import (
     PEER_ACTS,

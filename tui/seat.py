@@ -19,7 +19,8 @@ from tui.readonly import WHY
 if TYPE_CHECKING:
     from core.config import Config, Places
     from core.context import Context
-    from core.metrics import Latest
+    from core.metrics import Latest, Series
+    from core.metrics.live import Live
     from core.network.tracing import Followed
     from core.store import Store
 
@@ -44,6 +45,7 @@ class Seat:
         self._project = project
         self._ctx: Context | None = None
         self.listings: dict[str, Any] = {}
+        self._live: tuple[str, Live] | None = None
         self.leaving = threading.Event()
         """Set when the app ends: what waits for the engine's work waits no longer."""
         # One thread each: reads stay in order, and a write that waits for its turn holds up no read.
@@ -204,6 +206,32 @@ class Seat:
         ctx = self.request()
         ticket = await self.ticket(lambda session: door.ticket(session, ctx, purpose="console_log", instance=instance))
         return await door.console_log(self.config, ticket, lines)
+
+    async def metrics(self, id: str, span_s: int) -> Series:
+        """What an instance or a host (by id) used in the last so many seconds, ten minutes at most, second by second.
+
+        Meant to be asked again and again: the view of an object stays open until another's is asked for, or
+        `close_metrics`. Raises SkydeckError.
+        """
+        from core import door
+        from core.errors import SkydeckError
+
+        if self._live is None or self._live[0] != id:
+            await self.close_metrics()
+            ctx = self.request()
+            ticket = await self.write(lambda session: door.metrics_ticket(session, ctx, id))
+            self._live = (id, await door.metrics(self.config, ticket))
+        try:
+            return await self._live[1].read(span_s)
+        except SkydeckError:
+            await self.close_metrics()
+            raise
+
+    async def close_metrics(self) -> None:
+        """Nobody looks any more."""
+        if self._live is not None:
+            (_, live), self._live = self._live, None
+            await live.close()
 
     async def trace(self, source: str, destination: str, protocol: str, port: int | None) -> Followed:
         """The way of a packet from a server or port (by id) to an address or name. Raises SkydeckError."""

@@ -29,6 +29,7 @@ from core.events import Event
 from core.hosts.pool import HostPool
 from core.hosts.reconcile import Reconciler
 from core.images.stores import Stores
+from core.metrics.collect import Collector, living
 from core.operations import operations
 from core.operations.engine import Engine
 from core.operations.operations import OPEN, Operation
@@ -115,6 +116,7 @@ class _Service:
             asyncio.create_task(self._keep_hosts(), name="hosts"),
             asyncio.create_task(self._checkpoint(), name="checkpoint"),
             asyncio.create_task(housekeeping.keep(self._runner, self._config, self._hosts.all), name="housekeeping"),
+            asyncio.create_task(self._metrics().run(), name="metrics"),
             asyncio.create_task(self._idle(), name="idle"),
         ]
         ending = asyncio.create_task(self._end.wait())
@@ -134,6 +136,9 @@ class _Service:
             await self._runner.write(lambda session: cloud.give_up_lease(session, lease))
             self._runner.close()
             _log.info("engine %s ended", self._owner)
+
+    def _metrics(self) -> Collector:
+        return Collector(self._config, self._hosts.all, living=lambda: self._runner.read(living))
 
     async def _take_lease(self) -> Lease:
         """On SQLite the lock file has settled who is the engine; on PostgreSQL the lease does, so wait for it."""
