@@ -261,11 +261,12 @@ async def test_deleting_more_than_five_is_typed_out(seeded: Cloud) -> None:
         await app.until(lambda: len(operations(seeded[1], "instance.delete")) == 6)
 
 
-async def test_deleting_one_asks_in_the_bar(seeded: Cloud) -> None:
+async def test_deleting_a_server_takes_its_name_for_its_disks_go_with_it(seeded: Cloud) -> None:
     async with driven(seeded) as app:
         await app.press("X")
-        await app.until("Delete batch-04?")
-        await app.press("y")
+        await app.until("Type batch-04")
+        await app.type("batch-04")
+        await app.press("enter")
         await app.until("deleting batch-04")
 
 

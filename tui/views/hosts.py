@@ -9,7 +9,7 @@ from typing import Any
 from tui import measured
 from tui.locator import ALL, Locator
 from tui.text import duration
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
 from tui.views import stores
 from tui.views.cells import aged, compact, facts, plain
@@ -155,6 +155,16 @@ VIEW = View(
             disabled_reason=needs_role("host:manage"),
             run=_toggle,
             done="changed",
+        ),
+        Verb(
+            name="maintain",
+            key="m",
+            label="maint",
+            help="Shut its servers down for maintenance, or start them again: a plan first",
+            needs=Needs.OBJECT,
+            disabled_reason=needs_role("host:manage"),
+            plan=lambda row: "host.maintain" if row["enabled"] else "host.resume",
+            action="plan",
         ),
         Verb(
             name="repair",

@@ -296,7 +296,12 @@ VIEW = View(
         ),
         NEW,
         *editing(EDIT, help="Change who sees it, what it needs, its properties", disabled_reason=_own("image:set")),
-        deletion(_delete, help="Delete the image", disabled_reason=_deletable),
+        deletion(
+            _delete,
+            help="Delete the image; servers made from it go on",
+            disabled_reason=_deletable,
+            confirm=Confirm.TYPE,
+        ),
         Verb(
             name="deactivate",
             key="U",

@@ -7,13 +7,31 @@ from typing import Any
 
 from tui import measured
 from tui.text import duration
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, TRACE, YAML, Choice, Confirm, Needs, Reason, Row, Verb
+from tui.verbs import (
+    CLONE,
+    COPY,
+    DESCRIBE,
+    EVENTS,
+    NEW,
+    OPEN,
+    TRACE,
+    YAML,
+    Choice,
+    Confirm,
+    Needs,
+    Reason,
+    Row,
+    Verb,
+    editing,
+)
 from tui.view import Cell, Column, Lines, Tab, View
 from tui.views import disks, interfaces
 from tui.views.cells import aged, compact, facts, mebibytes, plain, short
 from tui.views.funnel import fault
+from tui.views.instance_edit import EDIT
 from tui.views.launch import FORM
 from tui.views.pages import recent
+from tui.views.policy import needs_role
 
 STATUS: dict[str, tuple[str, str]] = {
     # status to (glyph, tone): never colour alone
@@ -175,12 +193,14 @@ VERBS = (
         done="rebooting",
     ),
     NEW,
+    CLONE,
+    *editing(EDIT, help="Change name and metadata", disabled_reason=needs_role("instance:set")),
     Verb(
         name="delete",
         key="X",
         label="del",
         help="Delete, with its disks",
-        confirm=Confirm.BAR,
+        confirm=Confirm.TYPE,
         dangerous=True,
         disabled_reason=guarded("delete"),
         run=_delete,

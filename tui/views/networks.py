@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui.forms.command import Changes, Command, command
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, TOPOLOGY, YAML, Needs, Row, Verb, deletion, editing
+from tui.verbs import CLONE, COPY, DESCRIBE, EVENTS, NEW, OPEN, TOPOLOGY, YAML, Needs, Row, Verb, deletion, editing
 from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views import subnets
 from tui.views.cells import aged, facts, plain, short, yes_no
@@ -60,6 +60,25 @@ def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
             "ways": {way["id"]: handle(session, ctx, "network", way) for way in ways},
         },
     )
+
+
+def _load_like(session: Any, ctx: Any, row: Row) -> Loaded:
+    """Another with as large a block, the same name servers, and joined by the same router."""
+    loaded = _load(session, ctx, None)
+    block = next(iter(listed(session, ctx, "subnet", where={"network_id": row["id"]}, sort="cidr")), None)
+    loaded.values["name"] = fresh(session, ctx, "network", f"{row['name']}-1")
+    if block is None:
+        loaded.values["cidr"] = ""
+        return loaded
+    loaded.values["cidr"] = subnets.free_block(session, ctx, like=block["cidr"])
+    loaded.values["dns"] = ", ".join(block["dns_nameservers"])
+    joined = (
+        router["id"]
+        for router in listed(session, ctx, "router")
+        if any(leg["subnet_id"] == block["id"] for leg in router["legs"])
+    )
+    loaded.values["router"] = next(joined, NO_ROUTER)
+    return loaded
 
 
 def _way(router: Row) -> str:
@@ -119,6 +138,7 @@ FORM = Form(
     load=_load,
     submit=_submit,
     command=_command,
+    like=_load_like,
 )
 
 
@@ -291,6 +311,7 @@ VIEW = View(
         DESCRIBE,
         TOPOLOGY,
         NEW,
+        CLONE,
         Verb(
             name="subnet",
             key="A",
@@ -302,7 +323,10 @@ VIEW = View(
         ),
         *editing(EDIT, help="Change name, MTU, DNS domain, state", disabled_reason=needs_role("network:set")),
         deletion(
-            _delete, help="Delete the network; nothing may be on it", disabled_reason=needs_role("network:delete")
+            _delete,
+            help="Delete the network; what is on it is unplugged first, by a plan",
+            disabled_reason=needs_role("network:delete"),
+            plan=lambda row: "network.delete" if row.get("ports") else "",
         ),
         EVENTS,
         YAML,

@@ -21,8 +21,6 @@ def _deletable(ctx: Any, row: Row) -> Reason | None:
     refused = needs_role("project:delete")(ctx, row)
     if refused is None and row.get("id") == ctx.project_id:
         return "this is the project you work in", "Enter another one first."
-    if refused is None and row.get("instances"):
-        return f"project {row['name']} still has {row['instances']} instances", "Delete its instances first."
     return refused
 
 
@@ -68,7 +66,11 @@ VIEW = View(
         DESCRIBE,
         NEW,
         deletion(
-            _delete, help="Delete the project; it must own nothing", disabled_reason=_deletable, confirm=Confirm.TYPE
+            _delete,
+            help="Delete the project and all it owns: a plan first",
+            disabled_reason=_deletable,
+            confirm=Confirm.TYPE,
+            plan=lambda row: "project.delete",
         ),
         EVENTS,
         YAML,

@@ -5,7 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from tui.forms.command import Changes, Command, command
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Option, Pick, Reason, Row, Verb, deletion, editing
+from tui.verbs import (
+    COPY,
+    DESCRIBE,
+    EVENTS,
+    NEW,
+    OPEN,
+    YAML,
+    Confirm,
+    Needs,
+    Option,
+    Pick,
+    Reason,
+    Row,
+    Verb,
+    deletion,
+    editing,
+)
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import aged, facts, named, plain, short
 from tui.views.pages import recent
@@ -184,7 +200,12 @@ VIEW = View(
         ),
         NEW,
         *editing(EDIT, help="Change name and description", disabled_reason=needs_role("snapshot:set")),
-        deletion(_delete, help="Delete the snapshot; its volume stays", disabled_reason=_deletable),
+        deletion(
+            _delete,
+            help="Delete the snapshot; its volume stays",
+            disabled_reason=_deletable,
+            confirm=Confirm.TYPE,
+        ),
         EVENTS,
         YAML,
         COPY,
