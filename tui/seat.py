@@ -219,7 +219,7 @@ class Seat:
         if self._live is None or self._live[0] != id:
             await self.close_metrics()
             ctx = self.request()
-            ticket = await self.write(lambda session: door.metrics_ticket(session, ctx, id))
+            ticket = await self.ticket(lambda session: door.metrics_ticket(session, ctx, id))
             self._live = (id, await door.metrics(self.config, ticket))
         try:
             return await self._live[1].read(span_s)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import time
 import zlib
@@ -121,7 +122,10 @@ class Collector:
             if host.up and host.id not in self._asking:
                 task = asyncio.create_task(self._later(host), name=f"metrics of {host.name}")
                 self._asking[host.id] = task
-                task.add_done_callback(lambda _, id=host.id: self._asking.pop(id, None))
+                task.add_done_callback(functools.partial(self._done, host.id))
+
+    def _done(self, id: str, _: asyncio.Task[None]) -> None:
+        self._asking.pop(id, None)
 
     async def _later(self, host: Asked) -> None:
         await asyncio.sleep(SPREAD * (zlib.crc32(host.id.encode()) % 1000) / 1000)

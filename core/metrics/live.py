@@ -59,7 +59,7 @@ class Live:
         oldest = measured.at - LONGEST_SPAN * SECOND
         self._guest = [each for each in [*self._guest, *unpack_guests(measured.guests)] if each.at_us > oldest]
         self._host = [each for each in [*self._host, *unpack_host(measured.host)] if each.at_us > oldest]
-        newest = [each.at_us for each in (*self._guest[-1:], *self._host[-1:])]
+        newest = [*(each.at_us for each in self._guest[-1:]), *(each.at_us for each in self._host[-1:])]
         self._since = max(newest, default=None)
         rates = [*_rates(self._guest, guest_rate), *_rates(self._host, host_rate)]
         return to_series([rate for rate in rates if rate.at > measured.at - span_s * SECOND], step=measured.every)
