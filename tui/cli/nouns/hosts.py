@@ -13,6 +13,7 @@ from tui.cli import output, report, wait
 from tui.cli.caller import caller
 from tui.cli.commands import add_list, add_show, each, group, leave, name_of, names_of_many
 from tui.cli.noun import Filter, Noun, Row, column, listed, long, moment, number
+from tui.cli.nouns import metrics
 from tui.cli.options import Format, FormatOption, WaitOption, pairs
 from tui.text import safe
 
@@ -112,6 +113,7 @@ CHECKS = (column("Check", "check"), column("Found", "found"), column("Verdict", 
 app = group("Hosts that run servers.")
 add_list(app, HOST, help="List hosts (admin).")
 add_show(app, HOST, help="Show a host (admin).")
+app.command("metrics", help="Show what a host used, over time (admin).")(metrics.command(HOST, metrics.HOST_COLUMNS))
 
 HostName = Annotated[str, name_of(HOST)]
 HostNames = Annotated[list[str], names_of_many(HOST)]

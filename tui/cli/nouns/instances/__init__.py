@@ -12,6 +12,7 @@ ssh       logging in
 from __future__ import annotations
 
 from tui.cli.commands import add_list, add_show, group
+from tui.cli.nouns import metrics
 from tui.cli.nouns.instances import create, events, interfaces, ssh, verbs, volumes
 from tui.cli.nouns.instances.noun import SERVER
 
@@ -41,4 +42,5 @@ app.add_typer(interfaces.remove, name="remove")
 app.add_typer(volumes.app, name="volume")
 app.add_typer(volumes.image, name="image")
 app.add_typer(events.app, name="event")
+app.command("metrics", help="Show what a server used, over time.")(metrics.command(SERVER, metrics.SERVER_COLUMNS))
 app.command("ssh")(ssh.ssh)
