@@ -1,1 +1,1 @@
-"""Getting from one thing to another: the palette that finds anything, what depends on an object, its owner, its tree."""
+"""Getting from one thing to another: what finds anything, what depends on an object, its owner, its tree."""

@@ -161,7 +161,7 @@ class Palette(ModalScreen[None]):
         verbs, about = (), ""
         behind = self._behind
         if behind is not None:
-            verbs = (*behind.verbs, *behind.general())  # type: ignore[assignment]
+            verbs = (*behind.verbs, *behind.generals)  # type: ignore[assignment]
             row = behind.under_cursor()
             about = behind.called(row) if row is not None else ""
         others = [] if kind else offered(text, verbs, behind.why_not if behind else lambda verb: None, about=about)

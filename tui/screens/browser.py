@@ -81,6 +81,11 @@ class BrowserScreen(ShapingScreen):
         return self._header
 
     @property
+    def trail_name(self) -> str:
+        """In the title line of what is opened from here."""
+        return self.view.title
+
+    @property
     def rows(self) -> RowList:
         return self.query_one(RowList)
 

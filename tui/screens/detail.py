@@ -13,6 +13,7 @@ from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
 from tui.keymap import moving
+from tui.finding.trail import trail
 from tui.screens.acting import ActingScreen
 from tui.text import safe_lines
 from tui.verbs import GENERAL, Row, Verb
@@ -187,7 +188,7 @@ class DetailScreen(ActingScreen):
             return
         self.draw_header(self.app.header)
         now = self.app.seat.now()
-        crumb: list[Cell] = [(f"{self.view.title} > ", "dim"), (self.called(self.row), "head")]
+        crumb: list[Cell] = [*self._way(), (self.called(self.row), "head")]
         for cell in [("gone", "bad")] if self._gone else self.view.headline(self.row, now):
             crumb += [("   ", ""), cell]
         self.query_one("#crumb", Line).show(crumb)
@@ -199,6 +200,18 @@ class DetailScreen(ActingScreen):
         self.query_one("#tail").display = self.view.log and self.tab == 0
         self.draw_keys()
         self.query_one(Bar).status([(f"{self.row.get('id', '')}", "dim")], [("q", "key"), (" back", "dim")])
+
+    @property
+    def trail_name(self) -> str:
+        """In the title line of what is opened from here."""
+        return self.called(self.row)
+
+    def _way(self) -> list[Cell]:
+        """`Instances > `, or the whole way here when it did not begin in this noun's list."""
+        behind = trail(self)
+        if [name for name, _ in behind] in ([], [f"{self.view.title} > "]):
+            return [(f"{self.view.title} > ", "dim")]
+        return [*behind, (f"{self.view.kind.replace('_', ' ')} ", "dim")]
 
     def on_resize(self) -> None:
         self._draw()
