@@ -109,8 +109,9 @@ def _object(
 ) -> Row:
     from core.lists import LISTINGS
 
-    listing, view = LISTINGS[kind], registry.VIEWS.get(kind)
+    listing = LISTINGS[kind]
     key = row[listing.key]
+    status, note = about(kind, row, now)
     return _line(
         key=path,
         line=OBJECT,
@@ -120,8 +121,8 @@ def _object(
         depth=depth,
         open=is_open,
         what=kind.replace("_", " "),
-        status=_status(view, row, now),
-        note=_note(view, row, now),
+        status=status,
+        note=note,
         row=row,
         subject=subject,
     )
@@ -155,18 +156,17 @@ def _rest(group: Any, path: str, name: str, note: str, *, depth: int) -> Row:
     )
 
 
-def _status(view: Any, row: Row, now: int) -> Cell:
-    """As its list shows it."""
-    for column in view.columns if view is not None else ():
-        if column.title in ("STATUS", "STATE"):
-            return column.cell(row, now) if column.cell else (str(row.get(column.key, "")), "")
-    return str(row.get("status") or row.get("state") or ""), ""
-
-
-def _note(view: Any, row: Row, now: int) -> str:
-    """The first line of what its list tells below it."""
-    lines = view.preview(row, now) if view is not None else []
-    return " ".join("".join(text for text, _ in lines[0]).split()) if lines else ""
+def about(kind: str, row: Row, now: int) -> tuple[Cell, str]:
+    """(its status as its list shows it, the first line of what its list tells below it)."""
+    view = registry.VIEWS.get(kind)
+    status: Cell = (str(row.get("status") or row.get("state") or ""), "")
+    if view is None:
+        return status, ""
+    for column in view.columns:
+        if column.title in ("STATUS", "STATE") and column.cell is not None:
+            status = column.cell(row, now)
+    lines = view.preview(row, now)
+    return status, " ".join("".join(text for text, _ in lines[0]).split()) if lines else ""
 
 
 def matching(lines: Sequence[Row], holds: Callable[[Row], bool]) -> list[Row]:

@@ -13,6 +13,7 @@ from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
 from tui.keymap import moving
+from tui.finding.page import used_by
 from tui.finding.trail import trail
 from tui.screens.acting import ActingScreen
 from tui.text import safe_lines
@@ -30,7 +31,7 @@ TAIL_LINES = 40
 TAIL_EVERY = 2.0
 """Seconds between two looks at a console."""
 
-_HERE = ("back", "help", "messages", "menu", "refresh", "operations")
+_HERE = ("back", "help", "messages", "menu", "refresh", "operations", "used_by", "owner", "tree")
 
 
 COMMON = (Tab(title="Events", read=events_page), Tab(title="YAML", read=yaml_page))
@@ -57,10 +58,12 @@ class DetailScreen(ActingScreen):
     ]
 
     def __init__(self, view: View, row: Row, tab: str) -> None:
+        from core import relations
+
         super().__init__()
         self.view = view
         self.row = row
-        self.tabs = (*view.tabs, *COMMON)
+        self.tabs = (*view.tabs, *COMMON, *([used_by(view.kind)] if relations.known(view.kind) else []))
         self.tab = next((at for at, one in enumerate(self.tabs) if one.title == tab), 0)
         self._gone = False
         self._wake = asyncio.Event()
