@@ -194,7 +194,10 @@ class KinScreen(ActingScreen):
             return
         self.draw_header(self.app.header)
         name = str(self._row.get(self.about.name) or "") or str(self._row[self.about.key])[:8]
-        left: list[Cell] = [*trail(self), (name, "head"), (f"   {'tree' if self._up else 'used by'}", "key")]
+        behind = trail(self)
+        if behind and behind[-1][0] == f"{name} > ":
+            behind.pop()  # its own page is the one behind
+        left: list[Cell] = [*behind, (name, "head"), (f"   {'tree' if self._up else 'used by'}", "key")]
         groups = [line for line in self._lines if line["line"] == GROUP and line["depth"] == self._depth + 1]
         if self._gone:
             left.append(("   gone", "bad"))

@@ -49,10 +49,10 @@ def _status(row: Row, now: int) -> Cell:
 
 
 COLUMNS = (
-    Column(title="NAME", width=22, grow=20, cell=_name),
-    Column(title="WHAT", width=14, grow=6, cell=lambda row, now: (row["what"], "dim")),
-    Column(title="STATUS", width=9, grow=3, cell=_status),
-    Column(title="FOUND BY", width=14, grow=60, cell=lambda row, now: (row["note"], "dim")),
+    Column(title="NAME", width=26, grow=14, cell=_name),
+    Column(title="WHAT", width=13, grow=3, cell=lambda row, now: (row["what"], "dim")),
+    Column(title="STATUS", width=9, cell=_status),
+    Column(title="FOUND BY", width=20, grow=60, cell=lambda row, now: (row["note"], "dim")),
 )
 
 

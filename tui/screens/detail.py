@@ -195,11 +195,18 @@ class DetailScreen(ActingScreen):
         for cell in [("gone", "bad")] if self._gone else self.view.headline(self.row, now):
             crumb += [("   ", ""), cell]
         self.query_one("#crumb", Line).show(crumb)
+        names = [f"{at} {tab.title}" for at, tab in enumerate(self.tabs, 1)]
+        hint: list[Cell] = [("Tab, 1-9", "dim")]
+        # Closer together where there is no room; the hint gives way first, then the words of those far from here.
+        spare = self.size.width - sum(map(len, names)) - len(names)
+        pad = " " if spare >= 2 * len(names) else ""
+        if spare < 0:
+            near = range(self.tab - 1, self.tab + 2)
+            names = [name if at in near else name[: len(str(at + 1)) + 4] for at, name in enumerate(names)]
         tabs: list[Cell] = []
-        for at, tab in enumerate(self.tabs):
-            name = f" {at + 1} {tab.title} "
-            tabs += [(name, "on" if at == self.tab else ""), (" ", "")]
-        self.query_one("#tabs", Line).show(tabs, [("Tab, 1-9", "dim")])
+        for at, name in enumerate(names):
+            tabs += [(f"{pad}{name}{pad}", "on" if at == self.tab else ""), (" ", "")]
+        self.query_one("#tabs", Line).show(tabs, hint if spare > len(hint[0][0]) + 2 * len(names) else [])
         self.query_one("#tail").display = self.view.log and self.tab == 0
         self.draw_keys()
         self.query_one(Bar).status([(f"{self.row.get('id', '')}", "dim")], [("q", "key"), (" back", "dim")])
