@@ -55,6 +55,11 @@ class Listing:
     enrich: Callable[[Session, list[Row]], None] = lambda session, rows: None
     """Fills in what one more query per page tells, e.g. addresses."""
 
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """Columns of one value: those that can be sorted and filtered by."""
+        return tuple(name for name, column in self.columns.items() if not isinstance(column.type, JSON))
+
 
 def own(column: Any) -> Callable[[Context], Any]:
     """Scope: rows whose `column` is the caller's project, or all of them."""
@@ -196,6 +201,19 @@ def tally(
             narrowed = narrowed.where(query.whereclause)
     found = session.execute(narrowed.group_by(*grouped)).all()
     return {tuple(row[:-1]): int(row[-1]) for row in found}
+
+
+def values(session: Session, ctx: Context, listing: Listing, column: str, *, limit: int) -> list[str]:
+    """What a column holds, the most frequent first: what could be filtered by. Of names and keys the first ones."""
+    if column in (listing.key, listing.name):
+        slim = dataclasses.replace(listing, enrich=lambda session, rows: None)
+        found: dict[Any, None] = dict.fromkeys(
+            row[column] for row in page(session, ctx, slim, limit=limit, sort=column)
+        )
+    else:
+        counted = tally(session, ctx, listing, [column])
+        found = dict.fromkeys(value for (value,), _ in sorted(counted.items(), key=lambda one: -one[1])[:limit])
+    return [str(value).lower() if isinstance(value, bool) else str(value) for value in found if value not in (None, "")]
 
 
 def _one_table(listing: Listing, used: Sequence[Any]) -> Any:

@@ -6,9 +6,11 @@ The first frame is drawn before core is imported: what is heavy comes after it, 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from textual import events, work
@@ -20,20 +22,26 @@ from textual.signal import Signal
 from textual.widget import Widget
 
 from tui import readonly, registry
+from tui.banner import Away
 from tui.feed import Feed
 from tui.forms.kept import Kept
+from tui.history import History
 from tui.keymap import Keymap
 from tui.locator import Locator, parse
 from tui.notes import Note, Notes
+from tui.screens.acting import ActingScreen
 from tui.screens.browser import BrowserScreen
 from tui.seat import Seat
-from tui.settings import Settings, load, override
+from tui.seen import Memory
+from tui.settings import Settings, load, override, save
 from tui.terminal import commands as terminal
 from tui.terminal import suited
 from tui.terminal.clipboard import osc52
 from tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from core.config import Places
     from tui.glance import Header
 
@@ -75,12 +83,19 @@ class Skydeck(App[None], inherit_bindings=False):
         self._places = places
         self.keys = Keymap.of(self.settings.keymap)
         self._clashed: set[str] = set()
+        self._histories: dict[str, History] = {}
         self.start_at = locator or Locator(kind=registry.FIRST)
         self.notes = Notes()
         self.kept = Kept()
         self.feed: Feed | None = None
         self.rows_changed: Signal[None] = Signal(self, "rows changed")
         self._engine = engine
+        self._memory: Memory | None = None
+        self._opening: tuple[str, str] | None = None
+        """Why the store cannot be opened, while it cannot."""
+        self._engine_trouble = ""
+        self._engine_missed = 0.0
+        """Since when no engine is there, by time.monotonic(); 0 while there is one."""
         self._aimed: WeakKeyDictionary[events.Key, Widget | None] = WeakKeyDictionary()
         """Keys under way, and the widget that had the focus when they arrived."""
         terminal.begin(self)
@@ -91,6 +106,13 @@ class Skydeck(App[None], inherit_bindings=False):
         if self._places is None:
             self._places = self.seat.places()
         return self._places
+
+    @property
+    def memory(self) -> Memory | None:
+        """What lists showed last time; None when the app is to begin in another project than the usual one."""
+        if self._memory is None and not self.start_at.project:
+            self._memory = Memory(self.places.state, self.seat.configured(), project=self.seat.project)
+        return self._memory
 
     def get_default_screen(self) -> Screen[None]:
         return BrowserScreen(_without_project(self.start_at))
@@ -105,6 +127,24 @@ class Skydeck(App[None], inherit_bindings=False):
     def header(self) -> Header | None:
         """What the browser last read of the project."""
         return self.browser.header
+
+    @property
+    def away(self) -> Away:
+        """What does not answer now."""
+        header, feed = self.header, self.feed
+        if header is None or header.engine or not self._engine or self.seat.read_only:
+            self._engine_missed = 0.0
+        elif not self._engine_missed:
+            self._engine_missed = time.monotonic()
+        return Away(
+            opening=self._opening,
+            silence=feed.silence if feed else 0.0,
+            trouble=feed.trouble if feed else "",
+            engine_gone=time.monotonic() - self._engine_missed if self._engine_missed else 0.0,
+            engine_trouble=self._engine_trouble,
+            hosts=header.down[:1] if header else (),
+            hosts_more=len(header.down) - 1 if header else 0,
+        )
 
     # ------------------------------------------------------------------ beginning and end
 
@@ -140,8 +180,10 @@ class Skydeck(App[None], inherit_bindings=False):
             await self.seat.open()
         except Exception as bad:  # noqa: BLE001  the loop's edge: whatever is wrong with a store is shown and tried again
             title, hint = getattr(bad, "title", str(bad)), getattr(bad, "hint", "")
-            self.browser.cannot_open(title, hint)
+            self._opening = (title.splitlines()[0] if title else type(bad).__name__, hint)
+            self.browser.cannot_open(*self._opening)
             return False
+        self._opening = None
         if self.settings.forbids_writing(self.seat.cloud):
             self.seat.only_look()
             self.browser.bind_verbs()
@@ -155,9 +197,10 @@ class Skydeck(App[None], inherit_bindings=False):
         while True:
             try:
                 await self.seat.call(self.seat.engine)
+                self._engine_trouble = ""
                 await self.seat.attend()
             except (SkydeckError, OSError) as bad:
-                self.log.info(f"no engine: {bad}")
+                self._engine_trouble = str(bad)
             await asyncio.sleep(OPEN_AGAIN)
 
     def see_to_engine(self) -> None:
@@ -223,16 +266,37 @@ class Skydeck(App[None], inherit_bindings=False):
         if self.browser.locator.kind != kind:
             self.browser.visit(Locator(kind=kind))
 
+    @property
+    def acting(self) -> ActingScreen:
+        """The page in front, whatever dialog stands before it."""
+        return next(screen for screen in reversed(self.screen_stack) if isinstance(screen, ActingScreen))
+
+    def submit(self, line: str) -> None:
+        """What a person typed after `:`: a command, a bookmark's name, or a locator."""
+        word, locator = parse(line)
+        if word.lower() in registry.COMMANDS:
+            self.command(word.lower(), line.strip().removeprefix(":").partition(" ")[2].strip())
+        elif (kind := registry.kind_of(word)) is not None:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+            self.browser.go_to(dataclasses.replace(locator, kind=kind))
+        elif word in self.settings.bookmarks and parse(self.settings.bookmarks[word])[0] != word:
+            self.submit(self.settings.bookmarks[word])
+        elif word:
+            self.tell(f"there is no list called {word!r}", "Type : and look at what is offered.", tone="warn")
+
+    def history(self, sign: str) -> History:
+        """What was typed before after `:` or `/`."""
+        if sign not in self._histories:
+            self._histories[sign] = History(self.places.state / {":": "commands", "/": "filters"}[sign])
+        return self._histories[sign]
+
     def command(self, word: str, argument: str = "") -> None:
         """`:q` and its like, and what was typed after it."""
         if self.seat.read_only and readonly.changing_command(word):
             self.tell(f"no :{word}: {readonly.WHY}", readonly.HINT, tone="warn")
-        elif word in ("q", "quit"):
-            self.exit()
-        elif word in terminal.WORDS:
-            terminal.obey(self, word, argument)
         else:
-            self.browser.go({"pu": "pulse"}.get(word, word), None)
+            registry.COMMANDS[word].run(self, argument)
 
     def redraw(self) -> None:
         """Everything once more: colours or marks are others than before."""
@@ -261,6 +325,22 @@ class Skydeck(App[None], inherit_bindings=False):
 
     def copy_to_clipboard(self, text: str) -> None:
         self.copy(text)
+
+    # ------------------------------------------------------------------ settings
+
+    def change_settings(self, **changes: Any) -> None:
+        """For this session."""
+        self.settings = dataclasses.replace(self.settings, **changes)
+
+    @work(group="settings")
+    async def save_settings(self, changes: Mapping[str, Any]) -> None:
+        """Into the file, for the sessions to come; as tui.settings.save takes them."""
+        from core.errors import Invalid
+
+        try:
+            await asyncio.to_thread(save, self.places.file, changes)
+        except (Invalid, OSError) as bad:
+            self.tell(f"the settings could not be saved: {bad}", getattr(bad, "hint", ""), tone="bad")
 
     def action_stay(self) -> None:
         self.tell("Ctrl+C does not quit", ":q or Ctrl+Q does", tone="ok")

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.keys import Keys as Named
 from textual.keys import _character_to_key, format_key
 
@@ -50,7 +50,7 @@ MOVES: dict[str, Movement] = {
 }
 
 
-def moving(**actions: str) -> list[Binding]:
+def moving(**actions: str) -> list[BindingType]:
     """The bindings of a screen or widget that moves so: `moving(down="scroll(1)", up="scroll(-1)")`."""
     return [
         Binding(MOVES[name].keys, action, MOVES[name].help, id=MOVES[name].id, show=False)

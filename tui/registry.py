@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui.commands import COMMANDS as COMMANDS
 from tui.view import View
 from tui.views import (
     backends,
@@ -59,9 +60,6 @@ VIEWS: dict[str, View] = {
 FIRST = "instance"
 """What the app begins with."""
 
-COMMANDS = ("quit", "q", "help", "messages", "topology", "pulse", "pu", "theme", "glyphs", "mouse")
-"""Words for `:` that are no list; the short ones stand for the long."""
-
 _WORDS: dict[str, str] = {
     word: view.kind for view in VIEWS.values() for word in (*view.aliases, view.kind, view.title.lower())
 }
@@ -82,6 +80,6 @@ def suggest(text: str) -> list[str]:
     needle = text.lower()
     exact = [VIEWS[_WORDS[needle]].title.lower()] if needle in _WORDS else []
     titles = [view.title.lower() for view in VIEWS.values()]
-    names = [*titles, *(command for command in COMMANDS if len(command) > 2)]
+    names = [*titles, *dict.fromkeys(command.words[0] for command in COMMANDS.values())]
     starts = [name for name in names if name.startswith(needle)]
     return list(dict.fromkeys([*exact, *starts, *(name for name in names if needle in name)]))

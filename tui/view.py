@@ -51,12 +51,57 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Box:
+    """A part of a page, framed where there is room."""
+
+    title: str
+    lines: Callable[[int], Lines]
+    """Cells of width to the lines; longer ones are cut."""
+    right: bool = False
+    """Beside the box before it, where the terminal is wide."""
+    small: bool = False
+    """A few short lines: beside its neighbour on a narrow terminal too, both without a title."""
+    headed: bool = False
+    """Its first line says what it is: without a frame it needs no title."""
+    tail: bool = False
+    """Its end matters: of too many lines the last are shown."""
+    brief: int = 0
+    """Lines at most on a narrow terminal; 0: all."""
+
+
+def box(title: str, lines: Lines, **how: Any) -> Box:
+    """A box of lines that are the same at any width."""
+    return Box(title=title, lines=lambda width: lines, **how)
+
+
+class Source(StrEnum):
+    """What a page shows that is not read from the store: the screen asks hosts for it, again and again."""
+
+    LIVE = "live"
+    """What was measured, in a few lines."""
+    GUESTS = "guests"
+    """Of a host: which of its guests use most."""
+    CONSOLE = "console"
+    """The end of the console log."""
+    METRICS = "metrics"
+    """Plots of what was measured."""
+    LOG = "log"
+    """The console log."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tab:
-    """A page of an object's detail."""
+    """A page of an object's detail: one of `read`, `boxes` and `source`."""
 
     title: str
     read: Callable[[Any, Any, Row, int], Lines] | None = None
-    """(read session, context, row, now) to the page's lines. None: the console log, which is the screen's own."""
+    """(read session, context, row, now) to the page's lines."""
+    boxes: Callable[[Any, Any, Row, int], list[Box | Source]] | None = None
+    """The same to the page's boxes; a source stands for the box that the screen makes of it."""
+    source: Source | None = None
+    """A page that is the screen's own."""
+    sources: tuple[Source, ...] = ()
+    """Those among its boxes, which are asked for while it is looked at."""
 
 
 class Holds(StrEnum):
@@ -88,6 +133,8 @@ class Field:
     """What the text stands for where it is written as YAML."""
     word: str = ""
     """What it is called in YAML and as an option of a command that is made from the form; empty: as `name`."""
+    when: Callable[[dict[str, str]], bool] = lambda values: True
+    """(values) to whether there is anything to decide: else it is not shown."""
     kept: bool = False
     """The next form begins with what was chosen last."""
     document: bool = False
@@ -171,7 +218,5 @@ class View:
     """The listing's usual order, to show and to start from."""
     faults: str = ""
     """The filter of what is wrong with these, for `Z`: `status=error`. Empty: nothing of them can be."""
-    log: bool = False
-    """Whether its objects have a console."""
     copies: tuple[str, ...] = ("id", "name")
     """Columns `c` offers."""

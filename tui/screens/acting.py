@@ -15,8 +15,10 @@ from textual import work
 from textual.binding import Binding, BindingsMap
 
 from tui import readonly
+from tui.banner import banner
 from tui.header import freshness, identity, usage
 from tui.screens.trusting import TrustingScreen
+from tui.screens.typing import TypingScreen
 from tui.text import safe
 from tui.verbs import Choice, Confirm, Needs, Pick, Row, Verb, binding_id, reason
 from tui.view import Form, View
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 YES = (Choice(key="y", label="[y]es", value="yes"),)
 
 
-class ActingScreen(TrustingScreen):
+class ActingScreen(TrustingScreen, TypingScreen):
     """Needs `view`; subclasses say which rows a verb means."""
 
     app: Skydeck
@@ -114,11 +116,25 @@ class ActingScreen(TrustingScreen):
         feed = self.app.feed
         fresh = freshness(header, silence=feed.silence if feed else 0.0, trouble=feed.trouble if feed else "")
         line = self.query_one("#header", Line)
+        self._draw_banner()
         if not seat.ready:
             line.show([("skydeck", "head"), ("  opening…", "dim")], fresh if feed else [])
             return
         left = identity(seat.cloud, seat.ctx, width=width, read_only=seat.read_only)
         line.show(left, [*(usage(header, width=width) if header else []), *fresh])
+
+    def _draw_banner(self) -> None:
+        """A line below the top one while something is away."""
+        said = banner(self.app.away)
+        there = self.query("#banner")
+        if said and not there:
+            line = Line(id="banner")
+            line.show(said)
+            self.mount(line, after="#header")
+        elif said:
+            there.only_one(Line).show(said)
+        elif there:
+            there.remove()
 
     # ------------------------------------------------------------------ doing
 
@@ -246,7 +262,7 @@ class ActingScreen(TrustingScreen):
 
     def go_copy(self, row: Row | None) -> None:
         assert row is not None
-        options = [_copy_choice(name) for name in (*self.view.copies, "json")]
+        options = [_copy_choice(name) for name in (*self.view.copies, "json", "locator")]
         self._copy(row, self.query_one(Bar).ask(f"Copy of {self.called(row)}:", options, tone="on"))
 
     @work(group="act")
@@ -254,9 +270,17 @@ class ActingScreen(TrustingScreen):
         field = await answer
         if field is None:
             return
-        text = json.dumps(row, default=str, indent=1) if field == "json" else str(row.get(field, ""))
+        text = str(row.get(field, ""))
+        if field == "json":
+            text = json.dumps(row, default=str, indent=1)
+        elif field == "locator":
+            text = self.locator_text(row)
         if self.app.copy(text):
             self.app.tell(f"copied the {field}" + (f": {safe(text)}" if field != "json" else ""), tone="ok")
+
+    def locator_text(self, row: Row | None = None) -> str:
+        """Where this is, as `:` and the command line take it: of a page about an object the list of that alone."""
+        return f":{self.view.aliases[0]} /{self.view.key}={row[self.view.key] if row else ''}"
 
     def go_console(self, row: Row | None) -> None:
         assert row is not None

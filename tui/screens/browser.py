@@ -18,6 +18,7 @@ from tui.locator import Locator
 from tui.measured import Measured
 from tui.screens.panes import preview_pane, tasks_pane
 from tui.screens.shaping import ShapingScreen
+from tui.text import duration
 from tui.verbs import GENERAL, Row, Verb
 from tui.view import Cell
 from tui.widgets.bar import Bar
@@ -26,6 +27,7 @@ from tui.widgets.table import RowList
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
+    from tui.seen import Seen
 
 TASKS = 4
 """Operations in the pane below the list."""
@@ -34,6 +36,9 @@ HISTORY = 50
 
 ROOMY = 100
 """Columns from which on the whole way here is shown, and the recent lists."""
+
+KEEP_EVERY = 60.0
+"""Seconds after which the list is kept again for the next start, should the app not end by itself."""
 
 HEADER_SHARE = 20
 """The header's sums may take one part in so many of the time: a large project's are counted less often."""
@@ -48,7 +53,6 @@ class BrowserScreen(ShapingScreen):
         super().__init__(locator)
         self._wake = asyncio.Event()
         self.generation = 0
-        """Grows with every change of what is asked: an answer to an older question is thrown away."""
         self._aim: str | None = None
         """The object that the cursor is to stand on when the rows come."""
         self._header: Header | None = None
@@ -56,6 +60,10 @@ class BrowserScreen(ShapingScreen):
         self._header_owed = False
         self._total = 0
         self._tasks: tuple[Row, ...] = ()
+        self._recalled: Seen | None = None
+        """What is shown until the first rows are read."""
+        self._kept_at = 0.0
+        """When the list was last kept for the next start, by time.monotonic()."""
         self._measured = Measured()
         self.bind_verbs()
 
@@ -69,11 +77,17 @@ class BrowserScreen(ShapingScreen):
 
     def on_mount(self) -> None:
         self.rows.glyphs = self.app.settings.glyphs
+        self.remember_recent(self.locator)
         self._show_view()
         self.rows.focus()
+        self._recall()
         self.app.rows_changed.subscribe(self, self._news)
         self.set_interval(1.0, self._tick)
         self._follow()
+
+    def on_unmount(self) -> None:
+        if self.query(RowList):
+            self.keep_seen()
 
     @property
     def header(self) -> Header | None:
@@ -98,6 +112,24 @@ class BrowserScreen(ShapingScreen):
     def spoil(self) -> None:
         self.rows.pages.spoil()
         self.look_again()
+
+    def _recall(self) -> None:
+        """Begin with what this list showed last time."""
+        memory = self.app.memory
+        if memory is not None and (seen := memory.recall(self.locator.show(self.view.kind))) is not None:
+            self._recalled = seen
+            self.rows.recall(seen.rows)
+            self.draw_lines()
+
+    def keep_seen(self, *, again_after: float = 0.0) -> None:
+        """Keep the top of the list that the app begins with."""
+        memory, rows, seat = self.app.memory, self.rows, self.app.seat
+        if memory is None or rows.fresh or not seat.ready or time.monotonic() - self._kept_at < again_after:
+            return
+        top = rows.pages.first()
+        if top and self.locator == self.app.start_at and memory.own(seat.ctx):
+            self._kept_at = time.monotonic()
+            memory.keep(self.locator.show(self.view.kind), at=seat.now(), count=rows.pages.count, rows=top)
 
     def look_again(self) -> None:
         self._wake.set()
@@ -135,7 +167,7 @@ class BrowserScreen(ShapingScreen):
             sort=self.order,
             pages=() if rows.fresh else tuple(rows.pages.unread(*rows.sight)),
             cursor=0 if rows.fresh else rows.cursor,
-            cursor_id=self._aim if rows.fresh else rows.cursor_id,
+            cursor_id=self._aim or rows.cursor_id if rows.fresh else rows.cursor_id,
             top=0 if rows.fresh else rows.top,
             height=max(rows.height, 50),
             marks=tuple(rows.marks),
@@ -186,7 +218,9 @@ class BrowserScreen(ShapingScreen):
         if not glance.count and not notice:
             notice = [[(f"Nothing matches /{self.locator.filter}", "")], [("Esc clears the filter.", "dim")]]
         rows.say(notice if not glance.count else [])
+        self._recalled = None
         rows.show(glance.count, glance.pages, at=glance.at, asked_for=wanted.cursor_id)
+        self.keep_seen(again_after=KEEP_EVERY)
         self.draw_lines()
 
     # ------------------------------------------------------------------ drawing
@@ -235,8 +269,8 @@ class BrowserScreen(ShapingScreen):
         bar = self.query_one(Bar)
         if not bar.typing:
             self.draw_keys()
-        elif bar.typing == "/":
-            bar.suggest(self.filter_help())
+        elif bar.typing == "/" and self._problem:
+            bar.suggest(self.nothing_to_offer())
 
     def draw_crumb(self) -> None:
         rows, locator = self.rows, self.locator
@@ -244,6 +278,8 @@ class BrowserScreen(ShapingScreen):
         if self.app.seat.ready and not where:
             where = self.app.seat.ctx.project_name
         count = f"{rows.pages.count}/{self._total}" if locator.filter else str(rows.pages.count)
+        if (seen := self._recalled) is not None:
+            count = f"{seen.count}, as of {duration(self.app.seat.now() - seen.at)} ago"
         came = locator.trail[-1:] if self.size.width < ROOMY else locator.trail[-4:]
         left: list[Cell] = [(f"{step} > ", "dim") for step in came]
         left += [(f"{self.view.title}({where})", "head"), (f" {count}", "")]
@@ -279,7 +315,13 @@ class BrowserScreen(ShapingScreen):
         if blocked:
             right.append((f" {blocked} blocked", "bad"))
         right += [("   M:", "dim"), (f"{errors} error{'s' if errors != 1 else ''}", "bad" if errors else "dim")]
-        self.query_one(Bar).status([(self.locator.show(self.view.aliases[0]), "dim")], right)
+        left: list[Cell] = [(self.shown_locator(self.locator), "dim")]
+        if self.size.width >= ROOMY and len(self.recent) > 1:
+            left.append(("    ", ""))
+            for number, recent in enumerate(self.recent, 1):
+                here = recent == dataclasses.replace(self.locator, cursor="")
+                left += [(f" {number}", "key"), (f" {self.shown_locator(recent)} ", "on" if here else "dim")]
+        self.query_one(Bar).status(left, right)
 
     # ------------------------------------------------------------------ where it looks
 
@@ -290,8 +332,12 @@ class BrowserScreen(ShapingScreen):
             self._future.clear()
         if remember or locator.kind != self.locator.kind:
             self._arrived = locator.filter
+            self.remember_recent(locator)
         changed = locator.kind != self.locator.kind
-        self.locator = dataclasses.replace(locator, project="", over="")
+        only_order = not changed and not self.rows.fresh and locator.filter == self.locator.filter
+        # Another order of the same rows moves the object, not the cursor off it.
+        self._aim = locator.cursor or (self.rows.cursor_id if only_order else None)
+        self.locator = dataclasses.replace(locator, project="", over="", cursor="")
         self.view = registry.VIEWS[locator.kind]
         if changed:
             self.bind_verbs()
@@ -330,7 +376,7 @@ class BrowserScreen(ShapingScreen):
         if self.view.enter_action:
             self.go(self.view.enter_action, row)
         elif self.view.enter and (locator := self.view.enter(row)):
-            self.go_to(locator)
+            self.go_to(dataclasses.replace(locator, trail=(*self.locator.trail, self.view.title, self.called(row))))
         else:
             self._detail(row, "")
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
-from textual import on, work
-from textual.widgets import Input
+from textual import work
 
-from tui import registry
-from tui.locator import ALL, Locator, parse
+from tui import completion, registry
+from tui.locator import ALL, Locator
 from tui.screens.acting import ActingScreen
 from tui.verbs import Row
 from tui.view import Cell
-from tui.widgets.bar import Bar, Prompt
+from tui.widgets.bar import Bar
 from tui.widgets.table import RowList
+
+RECENT = 9
+"""Lists that have a number."""
 
 
 class GoingScreen(ActingScreen):
@@ -34,9 +37,11 @@ class GoingScreen(ActingScreen):
         """The screen from which the next visit comes, when that is not this one: going back leads to it."""
         self._problem: tuple[str, str] | None = None
         """Why the present filter or order cannot be read: title and hint."""
-        self._suggested: list[str] = []
-        self._pick = 0
         self._before_typing = ""
+        self.recent: list[Locator] = []
+        """Lists that `1` to `9` lead to."""
+        self._used: list[int] = []
+        """Places in `recent`, the one used longest ago first."""
 
     # ------------------------------------------------------------------ what the browser gives
 
@@ -50,15 +55,19 @@ class GoingScreen(ActingScreen):
     def draw_lines(self) -> None:
         raise NotImplementedError
 
+    def go_clear_marks(self, row: Row | None) -> None:
+        raise NotImplementedError
+
     # ------------------------------------------------------------------ projects and history
 
     def _here(self) -> Locator:
         """The present list with its project, so that history leads back to both."""
         seat = self.app.seat
         if not seat.ready:
-            return dataclasses.replace(self.locator, over=self.in_front)
+            return dataclasses.replace(self.locator, over=self.in_front, cursor=self.rows.cursor_id or "")
         project = ALL if seat.ctx.all_projects else seat.ctx.project_id
-        return dataclasses.replace(self.locator, project=project, over=self.in_front)
+        cursor = self.rows.cursor_id or ""
+        return dataclasses.replace(self.locator, project=project, over=self.in_front, cursor=cursor)
 
     def go_to(self, locator: Locator, *, remember: bool = True) -> None:
         """Visit a locator that may name another project."""
@@ -85,6 +94,7 @@ class GoingScreen(ActingScreen):
             return
         if before is not None:
             self._past.append(before)
+            self.remember_recent(locator)
         self.rows.marks.clear()
         self.visit(locator, remember=False)
         self._arrived = locator.filter
@@ -117,76 +127,89 @@ class GoingScreen(ActingScreen):
             self._past.append(here)
             self.go_to(before, remember=False)
 
-    # ------------------------------------------------------------------ typing
+    # ------------------------------------------------------------------ recent lists
 
-    def go_command(self, row: Row | None) -> None:
-        self.query_one(Bar).prompt(":", "")
-        self._suggest("")
+    def remember_recent(self, locator: Locator) -> None:
+        """Give the list a number, or make it the last used of those that have one. Numbers stay: when all nine are
+        taken, the one that was used longest ago goes to the new list."""
+        wanted = dataclasses.replace(locator, project="", over="", cursor="")
+        if wanted in self.recent:
+            at = self.recent.index(wanted)
+        elif len(self.recent) < RECENT:
+            at = len(self.recent)
+            self.recent.append(wanted)
+        else:
+            at = self._used[0]
+            self.recent[at] = wanted
+        self._used = [*(other for other in self._used if other != at), at]
+
+    def go_recent(self, number: int, row: Row | None) -> None:
+        if number > len(self.recent):
+            self.app.tell(f"there is no list {number} yet", "Lists get their numbers as they are visited.", tone="ok")
+        else:
+            self.visit(self.recent[number - 1])
+
+    go_recent_1 = functools.partialmethod(go_recent, 1)
+    go_recent_2 = functools.partialmethod(go_recent, 2)
+    go_recent_3 = functools.partialmethod(go_recent, 3)
+    go_recent_4 = functools.partialmethod(go_recent, 4)
+    go_recent_5 = functools.partialmethod(go_recent, 5)
+    go_recent_6 = functools.partialmethod(go_recent, 6)
+    go_recent_7 = functools.partialmethod(go_recent, 7)
+    go_recent_8 = functools.partialmethod(go_recent, 8)
+    go_recent_9 = functools.partialmethod(go_recent, 9)
+
+    def shown_locator(self, locator: Locator) -> str:
+        return locator.show(registry.VIEWS[locator.kind].aliases[0])
+
+    def locator_text(self, row: Row | None = None) -> str:
+        """Where this is, for a bookmark, the command line or another person."""
+        seat, project = self.app.seat, ""
+        if seat.ready:
+            ctx = seat.ctx
+            name = ctx.project_name
+            project = ALL if ctx.all_projects else ctx.project_id if set(name) & set(' "/=') else name
+        return self.shown_locator(dataclasses.replace(self.locator, project=project))
+
+    # ------------------------------------------------------------------ filtering
+
+    @property
+    def listed_kind(self) -> str:
+        return self.locator.kind
 
     def go_filter(self, row: Row | None) -> None:
         self._before_typing = self.locator.filter
-        self.query_one(Bar).prompt("/", self.locator.filter)
-        self.query_one(Bar).suggest(self.filter_help())
+        self.open_line("/", self.locator.filter)
+        self.query_one(Bar).suggest(self.nothing_to_offer())
 
-    @on(Input.Changed, "#prompt")
-    def _typed(self, event: Input.Changed) -> None:
-        if self.query_one(Bar).typing == "/":
-            self.visit(dataclasses.replace(self.locator, filter=event.value.strip()), remember=False)
-        elif self.query_one(Bar).typing == ":":
-            self._suggest(event.value)
+    def line_typed(self, sign: str, text: str) -> None:
+        super().line_typed(sign, text)
+        if sign == "/":
+            self.visit(dataclasses.replace(self.locator, filter=text.strip()), remember=False)
+            self.offer(completion.asked_filter(text), text)
 
-    def _suggest(self, text: str) -> None:
-        word = text.split(" ", 1)[0]
-        self._suggested = registry.suggest(word)
-        self._pick = 0
-        self._draw_suggestions()
-
-    def _draw_suggestions(self) -> None:
-        cells: list[Cell] = []
-        first = 0
-        while sum(len(name) + 3 for name in self._suggested[first : self._pick + 1]) > self.size.width:
-            first += 1  # what is highlighted is in sight
-        for place, name in enumerate(self._suggested[first:], first):
-            cells += [(f" {name} ", "on" if place == self._pick else ""), (" ", "")]
-        self.query_one(Bar).suggest(cells or [("no such list; Esc cancels", "warn")])
-
-    @on(Prompt.Stepped)
-    def _stepped(self, event: Prompt.Stepped) -> None:
-        if self._suggested and self.query_one(Bar).typing == ":":
-            self._pick = (self._pick + event.by) % len(self._suggested)
-            self._draw_suggestions()
-
-    @on(Prompt.Left)
-    def _left(self) -> None:
-        if self.query_one(Bar).typing == "/" and self.locator.filter != self._before_typing:
+    def line_left(self, sign: str) -> None:
+        if sign == "/" and self.locator.filter != self._before_typing:
             self.visit(dataclasses.replace(self.locator, filter=self._before_typing), remember=False)
-        self._end_typing()
-
-    @on(Input.Submitted, "#prompt")
-    def _entered(self, event: Input.Submitted) -> None:
-        bar = self.query_one(Bar)
-        if bar.typing == "/":
-            self._end_typing()
-            return
-        word, locator = parse(event.value)
-        self._end_typing()
-        # The exact name wins; else what is highlighted.
-        chosen = word if registry.known(word) else (self._suggested[self._pick] if self._suggested else word)
-        if chosen in registry.COMMANDS:
-            self.app.command(chosen, event.value.strip().removeprefix(":").partition(" ")[2].strip())
-        elif (kind := registry.kind_of(chosen)) is not None:
-            self.go_to(dataclasses.replace(locator, kind=kind))
-        elif word:
-            self.app.tell(f"there is no list called {word!r}", "Type : and look at what is offered.", tone="warn")
-
-    def _end_typing(self) -> None:
-        self.query_one(Bar).close_prompt()
-        self.set_focus(self.rows)
         self.draw_lines()
 
-    def filter_help(self) -> list[Cell]:
+    def line_entered(self, sign: str, text: str) -> None:
+        if sign == "/":
+            self.app.history("/").add(text)
+            if text != self.locator.filter:
+                self.visit(dataclasses.replace(self.locator, filter=text), remember=False)
+        super().line_entered(sign, text)
+        self.draw_lines()
+
+    def close_line(self) -> None:
+        super().close_line()
+        self.set_focus(self.rows)
+
+    def nothing_to_offer(self) -> list[Cell]:
         """What a filter may say, or what is wrong with this one."""
+        if self.query_one(Bar).typing != "/":
+            return super().nothing_to_offer()
         if self._problem:
             return [(f"! {self._problem[0]}", "bad"), (f"  {self._problem[1]}", "")]
         columns = " ".join(column.key for column in self.view.columns if column.key)
-        return [("words  !not  col=value: ", "dim"), (columns, "")]
+        return [("words  !not  -f fuzzy  col=value,other: ", "dim"), (columns, "")]

@@ -84,9 +84,11 @@ class Prompt(Input):
     """The line for `:` and `/`."""
 
     BINDINGS = [
-        Binding("escape", "leave", "cancel", id="prompt.leave", show=False),
-        Binding("up", "step(-1)", "before", id="prompt.up", show=False),
-        Binding("down,tab", "step(1)", "next", id="prompt.down", show=False),
+        Binding("escape", "leave", "leave the line", id="prompt.leave", show=False),
+        Binding("tab", "step(1)", "put the next candidate in", id="prompt.next", show=False),
+        Binding("shift+tab", "step(-1)", "put the candidate before in", id="prompt.before", show=False),
+        Binding("up,ctrl+p", "recall(True)", "an older line that begins so", id="prompt.older", show=False),
+        Binding("down,ctrl+n", "recall(False)", "a newer line", id="prompt.newer", show=False),
     ]
 
     DEFAULT_CSS = """
@@ -103,8 +105,18 @@ class Prompt(Input):
             super().__init__()
             self.by = by
 
+    class Recalled(Message):
+        """A line typed before is wanted."""
+
+        def __init__(self, older: bool) -> None:
+            super().__init__()
+            self.older = older
+
     def action_leave(self) -> None:
         self.post_message(self.Left())
+
+    def action_recall(self, older: bool) -> None:
+        self.post_message(self.Recalled(older))
 
     def action_step(self, by: int) -> None:
         self.post_message(self.Stepped(by))

@@ -156,6 +156,13 @@ class RowList(ScrollView, can_focus=True):
         """First and last visible position."""
         return self.top, self.top + self.height - 1
 
+    def recall(self, rows: list[Row]) -> None:
+        """Rows of another time, until those of now arrive: to look at, and to move about in."""
+        self.pages.count = len(rows)
+        self.pages.put(0, rows)
+        self._resize_content()
+        self.sync()
+
     def show(self, count: int, pages: dict[int, list[Row]], *, at: int | None, asked_for: str | None) -> None:
         """Take in what was read. `at` is where the object `asked_for` is now; None: it is gone, or was not asked for.
 
