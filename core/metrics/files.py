@@ -1,7 +1,7 @@
 """The controller's ring files: a day of ten-second rates for each guest and host, HOME/metrics/<ab>/<id>.ring.
 
-A day is 320 KB an object. Beyond `DAYS_AT_MOST` objects new ones get an hour instead (13 KB), so that the disk a large
-cloud needs stays bounded: 1 GiB for those, and 13 MB for every thousand more.
+A day is 340 KB an object. Beyond `DAYS_AT_MOST` objects new ones get an hour instead (14 KB), so that the disk a large
+cloud needs stays bounded: 1 GiB for those, and 14 MB for every thousand more.
 """
 
 from __future__ import annotations

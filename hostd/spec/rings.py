@@ -8,7 +8,7 @@ the ring is long. Each record holds its own moment and a checksum: one that was 
 being written at this moment, reads as absent.
 
     header   magic 8, kind u16, record size u16, step in seconds u32, slots u32
-    record   checksum u16, moment u64 in microseconds, payload
+    record   checksum u32, moment u64 in microseconds, payload
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import attrs
 
 _MAGIC: Final = b"skyring1"
 _HEADER: Final = struct.Struct("<8sHHII")
-_CHECK: Final = struct.Struct("<H")
+_CHECK: Final = struct.Struct("<I")
 _SECOND: Final = 1_000_000
 
 Entry = tuple[Any, ...]
@@ -43,7 +43,7 @@ class Shape:
     step: int
     """Seconds between two slots."""
     _record: struct.Struct = attrs.field(
-        init=False, repr=False, default=attrs.Factory(lambda self: struct.Struct(f"<HQ{self.payload}"), takes_self=True)
+        init=False, repr=False, default=attrs.Factory(lambda self: struct.Struct(f"<IQ{self.payload}"), takes_self=True)
     )
 
     @property
@@ -70,7 +70,7 @@ class Shape:
 
 
 def _checksum(record: bytes) -> int:
-    return zlib.crc32(record[_CHECK.size :]) & 0xFFFF
+    return zlib.crc32(record[_CHECK.size :])
 
 
 class Rings:

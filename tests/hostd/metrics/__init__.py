@@ -1,0 +1,1 @@
+"""Samples: how they are counted, kept and answered."""
