@@ -144,7 +144,8 @@ def tally(session: Session, project_id: str) -> dict[str, int]:
     """How much a project has now of everything that is counted; of families those that are limited."""
     limited = limits(session, project_id)
     members = (resource for resource in _members(session) if limited[resource] != UNLIMITED)
-    return {resource: used(session, project_id, resource) for resource in (*_counters, *members)}
+    counted = (resource for resource in DEFAULTS if resource in _counters)
+    return {resource: used(session, project_id, resource) for resource in (*counted, *members)}
 
 
 def lift(session: Session, project_id: str) -> None:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.forms.launch_line import Launching
 from tui.view import Form
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Kept:
     def __init__(self) -> None:
         self._drafts: dict[Key, dict[str, str]] = {}
         self._chosen: dict[str, dict[str, str]] | None = None
+        self.launching = Launching()
+        """What the line of `:launch` knows while it is typed."""
 
     # ------------------------------------------------------------------ drafts
 

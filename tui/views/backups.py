@@ -134,7 +134,7 @@ RESTORE = Form(
     title="Restore",
     fields=(
         Field(name="to", label="to", choices=True),
-        Field(name="name", label="name", hint="of a new volume"),
+        Field(name="name", label="name", hint="of a new volume", when=lambda values: values["to"] == NEW_ONE),
     ),
     load=_load_restore,
     submit=_submit_restore,

@@ -24,13 +24,13 @@ from tui.verbs import (
     Verb,
     editing,
 )
-from tui.view import Cell, Column, Lines, Tab, View
+from tui.view import Box, Cell, Column, Lines, Source, Tab, View, box
 from tui.views import disks, interfaces
 from tui.views.cells import aged, compact, facts, mebibytes, plain, short
 from tui.views.funnel import fault
 from tui.views.instance_edit import EDIT
 from tui.views.launch import FORM
-from tui.views.pages import recent
+from tui.views.pages import history
 from tui.views.policy import needs_role
 
 STATUS: dict[str, tuple[str, str]] = {
@@ -276,28 +276,43 @@ def headline(row: Row, now: int) -> list[Cell]:
     return cells
 
 
-def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+def overview(session: Any, ctx: Any, row: Row, now: int) -> list[Box | Source]:
+    """What it is and how it does, what is plugged into it, what happened to it and what it says."""
     from core.compute.instances import reads, verbs
 
     shown = reads.show(session, verbs.find(session, ctx, row["id"]))
     sizes = f"{shown['root_gb']}G" + (f" +{shown['ephemeral_gb']}G ephemeral" if shown["ephemeral_gb"] else "")
     pairs = [
         ("image", shown["image_name"]),
-        ("power", shown["power"]),
         ("flavor", f"{shown['flavor_name']} {shown['vcpus']}v/{compact(shown['ram_mb'] << 20)}/{sizes}"),
         ("key", shown["key_name"]),
         ("locked", f"by its {shown['locked_by']}" if shown["locked"] else "no"),
-        ("host", shown["host"]),
         ("project", shown["project"]),
+        ("power", shown["power"]),
+        ("host", shown["host"]),
         ("hostname", shown["hostname"]),
         ("created", f"{duration(now - shown['created_at'])} ago"),
         ("tags", " ".join(f"{key}={value}" for key, value in shown["properties"].items())),
     ]
-    lines = fault(session, ctx, shown["fault"], shown["id"])
-    lines += facts(pairs, columns=2, label=9, width=28)
-    lines += [[("", "")], *interfaces.brief(session, ctx, row)]
-    lines += disks.brief(session, ctx, row)
-    return lines + recent(session, ctx, row, now)
+
+    def spec(width: int) -> Lines:
+        # In two columns the first half stands on the left; in one there is room for no more than that.
+        half = (len(pairs) + 1) // 2
+        if width < 60:
+            return facts(pairs[:half], label=8)
+        both = [pair for left, right in zip(pairs[:half], pairs[half:], strict=True) for pair in (left, right)]
+        return facts(both, columns=2, label=8, width=min(28, width // 2 - 9))
+
+    why = fault(session, ctx, shown["fault"], shown["id"])
+    return [
+        *([box("Fault", why[:-1], headed=True)] if why else []),
+        Box(title="Spec", lines=spec, small=True),
+        Source.LIVE,
+        box("Ports", interfaces.brief(session, ctx, row), headed=True),
+        box("Volumes", disks.brief(session, ctx, row), headed=True, right=True),
+        box("Events", history(session, ctx, row, now)),
+        Source.CONSOLE,
+    ]
 
 
 def empty(session: Any, ctx: Any) -> list[Cell]:
@@ -338,14 +353,14 @@ VIEW = View(
     verbs=VERBS,
     form=FORM,
     tabs=(
-        Tab(title="Overview", read=overview),
-        Tab(title="Log"),
+        Tab(title="Overview", boxes=overview, sources=(Source.LIVE, Source.CONSOLE)),
         Tab(title="Network", read=interfaces.page),
         Tab(title="Volumes", read=disks.page),
+        Tab(title="Metrics", source=Source.METRICS),
+        Tab(title="Log", source=Source.LOG),
     ),
     preview=preview,
     headline=headline,
     empty=empty,
-    log=True,
     copies=("id", "name", "ip"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tui.forms.command import Command, command
 from tui.verbs import COPY, DESCRIBE, NEW, OPEN, YAML, Row, deletion
 from tui.view import Column, Field, Form, Loaded, Tab, View
 from tui.views.cells import aged, facts, plain
@@ -38,6 +39,12 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     return f"keypair {made.name} imported"
 
 
+def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
+    return [
+        command("keypair", "create").option("--public-key", values["public_key"].strip()).end(values["name"].strip())
+    ]
+
+
 VIEW = View(
     kind="keypair",
     title="Keypairs",
@@ -68,6 +75,7 @@ VIEW = View(
         ),
         load=_load,
         submit=_submit,
+        command=_command,
     ),
     tabs=(
         Tab(

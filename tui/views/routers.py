@@ -95,7 +95,7 @@ FORM = Form(
         Field(name="name", label="name"),
         Field(name="description", label="about"),
         Field(name="gateway", label="way out", choices=True),
-        Field(name="snat", label="SNAT", choices=True),
+        Field(name="snat", label="SNAT", choices=True, when=lambda values: bool(values["gateway"])),
     ),
     load=_load,
     submit=_submit,

@@ -113,10 +113,11 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
 
 def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
     group = loaded.facts["groups"].get(values["group"], values["group"])
-    return [_rule(rule).end(group) for rule in meant(values)]
+    return [command_of(rule).end(group) for rule in meant(values)]
 
 
-def _rule(rule: dict[str, Any]) -> Command:
+def command_of(rule: dict[str, Any]) -> Command:
+    """The command that adds a rule, as `add_rule` takes it, without the group."""
     line = command("security", "group", "rule", "create", f"--{rule['direction']}")
     line.option("--ethertype", rule["ethertype"]).option("--protocol", rule["protocol"] or "")
     if rule["port_min"] is not None:
@@ -132,7 +133,12 @@ FORM = Form(
     fields=(
         Field(name="group", label="in group", choices=True),
         Field(name="what", label="allow", choices=True),
-        Field(name="other", label="other", hint="tcp 8000-8100, udp 53, gre: when `other` is chosen"),
+        Field(
+            name="other",
+            label="other",
+            hint="tcp 8000-8100, udp 53, gre",
+            when=lambda values: values["what"] == "other",
+        ),
         Field(name="from", label="from or to", hint="10.0.0.0/8, a group's name; empty: anybody"),
         Field(name="way", label="direction", choices=True),
         Field(name="description", label="about"),

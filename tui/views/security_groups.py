@@ -6,7 +6,7 @@ from typing import Any
 
 from tui.forms.command import Changes, Command, command
 from tui.locator import Locator
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Reason, Row, Verb, deletion, editing
+from tui.verbs import CLONE, COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Reason, Row, Verb, deletion, editing
 from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views import security_group_rules
 from tui.views.cells import aged, plain, short
@@ -41,12 +41,54 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
             session, ctx, name=values["name"].strip(), description=values["description"].strip()
         )
         name = made.name
+        rules = _rules_like(session, ctx, values["like"]) if values["like"] else []
+        for rule in rules:
+            # What its own members may, the new one's may among themselves.
+            itself = {"remote_group": made.id} if rule.get("remote_group") == values["like"] else {}
+            security_groups.add_rule(session, ctx, made.id, **(rule | itself))
+    if values["like"]:
+        return f"group {name} made, with {len(rules)} rules besides everything out"
     return f"group {name} made: everything out, nothing in; A allows more"
 
 
+def _rules_like(session: Any, ctx: Any, id: str) -> list[dict[str, Any]]:
+    """A group's rules as `add_rule` takes them, without those that every group begins with."""
+    found = []
+    for row in listed(session, ctx, "security_group_rule", where={"security_group_id": id}, sort="rule"):
+        rule = {
+            "direction": row["direction"],
+            "ethertype": row["ethertype"],
+            "protocol": row["protocol"],
+            "port_min": row["port_range_min"],
+            "port_max": row["port_range_max"],
+            "description": row["description"],
+        }
+        rule |= {"remote_ip": row["remote_ip_prefix"]} if row["remote_ip_prefix"] else {}
+        rule |= {"remote_group": row["remote_group_id"]} if row["remote_group_id"] else {}
+        everything = row["protocol"] is None and not {"remote_ip", "remote_group"} & rule.keys()
+        if not (everything and row["direction"] == "egress"):
+            found.append(rule)
+    return found
+
+
 def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
-    line = command("security", "group", "create").option("--description", values["description"].strip())
-    return [line.end(values["name"].strip())]
+    name = values["name"].strip()
+    lines = [command("security", "group", "create").option("--description", values["description"].strip()).end(name)]
+    for rule in loaded.facts.get("rules", ()):
+        itself = {"remote_group": name} if rule.get("remote_group") == values["like"] else {}
+        lines.append(security_group_rules.command_of(rule | itself).end(name))
+    return lines
+
+
+def _load_like(session: Any, ctx: Any, row: Row) -> Loaded:
+    return Loaded(
+        values={
+            "name": fresh(session, ctx, "security_group", f"{row['name']}-1"),
+            "description": row["description"],
+            "like": row["id"],
+        },
+        facts={"rules": _rules_like(session, ctx, row["id"])},
+    )
 
 
 def _command_edit(loaded: Loaded, values: dict[str, str]) -> list[Command]:
@@ -62,10 +104,11 @@ FORM = Form(
     title="New security group",
     fields=FIELDS,
     load=lambda session, ctx, row: Loaded(
-        values={"name": fresh(session, ctx, "security_group", "group-1"), "description": ""}
+        values={"name": fresh(session, ctx, "security_group", "group-1"), "description": "", "like": ""}
     ),
     submit=_submit,
     command=_command,
+    like=_load_like,
 )
 
 
@@ -132,6 +175,7 @@ VIEW = View(
         Verb(**{**OPEN.__dict__, "label": "rules", "help": "Its rules"}),
         DESCRIBE,
         NEW,
+        CLONE,
         Verb(
             name="rule",
             key="A",

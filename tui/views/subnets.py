@@ -33,11 +33,13 @@ def ranges(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((part.partition("-")[0], part.partition("-")[2] or part) for part in words(text))
 
 
-def free_block(session: Any, ctx: Any) -> str:
-    """A block for a new subnet that no other in sight overlaps: one router can then lead to all of them."""
+def free_block(session: Any, ctx: Any, *, like: str = "10.0.0.0/24") -> str:
+    """A block for a new subnet, as large as another, that no other in sight overlaps: one router can then lead to all
+    of them."""
     taken = [ipaddress.ip_network(block["cidr"]) for block in listed(session, ctx, "subnet")]
-    candidates = [f"10.0.{number}.0/24" for number in range(1, 256)]
-    candidates += [f"10.{number}.0.0/24" for number in range(1, 256)]
+    size = ipaddress.ip_network(like).prefixlen if ":" not in like else 24
+    candidates = [f"10.0.{number}.0/{size}" for number in range(1, 256) if size >= 24]
+    candidates += [f"10.{number}.0.0/{size}" for number in range(1, 256) if size >= 16]
     for cidr in candidates:
         block = ipaddress.ip_network(cidr)
         if not any(block.version == other.version and block.overlaps(other) for other in taken):

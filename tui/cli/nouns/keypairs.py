@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -61,7 +62,8 @@ def show(
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     public_key: Annotated[
-        str | None, typer.Option("--public-key", metavar="FILE", help="The .pub file; `-` reads stdin.")
+        str | None,
+        typer.Option("--public-key", metavar="FILE|KEY", help="The .pub file, or its line; `-` reads stdin."),
     ] = None,
 ) -> Row:
     """Import a public key. The private half stays with you."""
@@ -72,7 +74,10 @@ def create(
             "a public key is needed: private keys are not made here",
             hint="ssh-keygen -t ed25519, then --public-key ~/.ssh/id_ed25519.pub.",
         )
-    data = sys.stdin.buffer.read() if public_key == "-" else contents(public_key, "public key")
+    if " " in public_key.strip() and not Path(public_key).expanduser().exists():
+        data = public_key.encode()  # the line itself
+    else:
+        data = sys.stdin.buffer.read() if public_key == "-" else contents(public_key, "public key")
     try:
         line = data.decode()
     except UnicodeDecodeError as bad:

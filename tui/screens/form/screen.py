@@ -72,11 +72,11 @@ class FormScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._draw_crumb()
-        keys: list[tuple[str, str]] = [("Ctrl+S", self._form.title.lower()), ("↑ ↓", "fields")]
+        keys: list[tuple[str, str]] = [("Ctrl+S", self._form.title.lower()), ("Esc", "leave")]
         keys += [("← →", "choose")] if any(one.choices for one in self._form.fields) else []
-        keys += [("Space", "take or leave")] if any(one.several for one in self._form.fields) else []
+        keys += [("Space", "take")] if any(one.several for one in self._form.fields) else []
         keys += [("Ctrl+O", "editor")] if any(one.document for one in self._form.fields) else []
-        keys += [("Ctrl+Y", "copy command"), ("Esc", "leave")]
+        keys += [("Ctrl+Y", "copy line")]
         self.query_one("#foot", Line).show([cell for key, what in keys for cell in ((key, "key"), (f" {what}  ", ""))])
         seat, feed = self.app.seat, self.app.feed
         self.query_one("#header", Line).show(
@@ -197,6 +197,8 @@ class FormScreen(Screen[None]):
         if loaded is None:
             return
         values = self.values()
+        for entry in self.query(Entry):
+            entry.display = entry.field.when(values)
         lines: Lines = [_quota(verdict.counts)] if verdict.counts else []
         lines += self._form.preview(loaded, values)
         for place, words in enumerate(self.commands()):

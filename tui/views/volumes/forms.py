@@ -69,7 +69,13 @@ EDIT = Form(
     fields=(
         Field(name="name", label="name"),
         Field(name="type", label="type", choices=True),
-        Field(name="move", label="may move", word="migration_policy", choices=True),
+        Field(
+            name="move",
+            label="may move",
+            word="migration_policy",
+            choices=True,
+            when=lambda values: values["type"] != values["had"],
+        ),
         Field(name="bootable", label="bootable", choices=True, holds=Holds.FLAG),
         Field(name="read_only", label="read-only", choices=True, holds=Holds.FLAG),
         Field(name="description", label="about"),

@@ -106,7 +106,8 @@ def command_new(loaded: Loaded, values: dict[str, str]) -> list[Command]:
     line = command("volume", "create").option("--size", str(number(values["size"], "size")))
     if source := values["source"]:
         line.option(_FLAG[source.partition(" ")[0]], loaded.facts["sources"][source])
-    line.option("--type", values["type"], usual=loaded.facts["default"])
+    # Without a type, one that is made of another volume is of that one's.
+    line.option("--type", values["type"], usual="" if values["source"] else loaded.facts["default"])
     line.option("--availability-zone", values["zone"].strip())
     line.option("--description", values["description"].strip())
     name = values["name"].strip()
