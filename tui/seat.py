@@ -10,11 +10,13 @@ import dataclasses
 import gc
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tui.readonly import WHY
+from tui.settings import cloud_name
 
 if TYPE_CHECKING:
     from core.config import Config, Places
@@ -59,6 +61,19 @@ class Seat:
         return self._ctx is not None
 
     @property
+    def project(self) -> str | None:
+        """The project to work in when it is another than the configuration's."""
+        return self._project
+
+    def configured(self) -> Config:
+        """The configuration, read when that was not done yet. Raises Invalid."""
+        if self._config is None:
+            from core import config
+
+            self._config = config.load()
+        return self._config
+
+    @property
     def config(self) -> Config:
         assert self._config is not None
         return self._config
@@ -85,14 +100,12 @@ class Seat:
 
     @property
     def cloud(self) -> str:
-        """What the header calls this cloud: the database's host, or `local`."""
-        _, _, rest = self.config.database_url.partition("://")
-        host = rest.rpartition("@")[2].partition("/")[0].partition(":")[0]
-        return host or "local"
+        """What the header calls this cloud."""
+        return cloud_name(self.config.database_url)
 
     def now(self) -> int:
-        """Microseconds, by the store's clock."""
-        return self.store.clock.now() if self._store else 0
+        """Microseconds, by the store's clock; before it is open, by this machine's."""
+        return self.store.clock.now() if self._store else time.time_ns() // 1000
 
     async def open(self) -> None:
         """Import core, open the store, learn who asks. Raises SkydeckError. May be called again after a failure."""
@@ -198,6 +211,12 @@ class Seat:
         from core import metrics
 
         return await self._in(self._reads, lambda: metrics.latest(self.config, ids, now=self.now()))
+
+    async def series(self, id: str, span_s: int) -> Series:
+        """What was measured of an object in the last so many seconds, ten seconds a point, as kept here."""
+        from core import metrics
+
+        return await self._in(self._reads, lambda: metrics.series(self.config, id, span_s=span_s, now=self.now()))
 
     async def console_log(self, instance: str, lines: int) -> str:
         """The end of a guest's console log. Raises SkydeckError."""

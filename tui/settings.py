@@ -47,6 +47,13 @@ class Settings:
         return self.read_only or cloud in self.read_only_clouds
 
 
+def cloud_name(database_url: str) -> str:
+    """What the header calls a cloud: the database's host, or `local`."""
+    _, _, rest = database_url.partition("://")
+    host = rest.rpartition("@")[2].partition("/")[0].partition(":")[0]
+    return host or "local"
+
+
 def load(path: Path) -> Settings:
     """The settings in the file; the defaults without one. Raises Invalid naming the file and the key."""
     try:

@@ -18,7 +18,7 @@ from core.hosts import hosts
 from core.hosts.table import Host
 from core.identity.policy import authorize
 from core.plans.model import Blocker, Plan, Step
-from core.plans.steps import guarded, step
+from core.plans.steps import Obstacles, step
 from core.sql import select
 
 REASON = "maintenance"
@@ -29,9 +29,9 @@ def maintain(session: Session, ctx: Context, id_or_name: str) -> Plan:
     """No new servers, and those that run are shut down. Raises NotFound, Forbidden."""
     authorize(ctx, "host:manage")
     host = hosts.find(session, ctx, id_or_name)
-    blockers: list[Blocker] = []
+    blockers = Obstacles(session)
     if host.state != "up":
-        blockers.append(
+        blockers.add(
             Blocker(
                 what=f"{host.name} does not answer: {host.state_reason}",
                 hint="Its servers can be shut down only by itself. Cordon it, and wait until it is back.",
@@ -45,10 +45,9 @@ def maintain(session: Session, ctx: Context, id_or_name: str) -> Plan:
     for instance in _on(session, host):
         if instance.vm_state == states.ACTIVE or instance.task_state is not None:
             steps.append(step(1, "stop", "server", instance, _power("stop"), f"{instance.status}; it shuts down"))
-            if (why := guarded(ctx, instance, "stop")) is not None:
-                blockers.append(why)
+            blockers.refused(ctx, instance, "stop")
         elif instance.vm_state == states.PAUSED:
-            blockers.append(
+            blockers.add(
                 Blocker(
                     what=f"{instance.name} is PAUSED: its memory is lost when the machine is switched off",
                     hint="Unpause it, so that it can be shut down; or go on.",
@@ -63,7 +62,7 @@ def maintain(session: Session, ctx: Context, id_or_name: str) -> Plan:
         word=host.name,
         title=f"prepare host {host.name} for maintenance",
         steps=tuple(steps),
-        blockers=tuple(blockers),
+        blockers=blockers.all(),
         keeps=(
             "every server stays on it: servers cannot be moved between hosts, they are shut down",
             *([f"{len(rest)} that do not run stay as they are"] if rest else []),
@@ -75,10 +74,10 @@ def resume(session: Session, ctx: Context, id_or_name: str) -> Plan:
     """The end of maintenance: what it stopped is started. Raises NotFound, Forbidden."""
     authorize(ctx, "host:manage")
     host = hosts.find(session, ctx, id_or_name)
-    blockers: list[Blocker] = []
+    blockers = Obstacles(session)
     if host.state != "up":
         hint = "Switch it on, and wait until it answers."
-        blockers.append(Blocker(what=f"{host.name} does not answer: {host.state_reason}", hint=hint))
+        blockers.add(Blocker(what=f"{host.name} does not answer: {host.state_reason}", hint=hint))
     steps: list[Step] = []
     if not host.enabled:
         steps.append(step(0, "enable", "host", host, hosts.update_host, "servers are placed on it again", enabled=True))
@@ -86,15 +85,14 @@ def resume(session: Session, ctx: Context, id_or_name: str) -> Plan:
     for instance in _on(session, host):
         if instance.vm_state == states.STOPPED and request and _last_stop(session, instance) == request:
             steps.append(step(1, "start", "server", instance, _power("start"), "stopped for the maintenance"))
-            if (why := guarded(ctx, instance, "start")) is not None:
-                blockers.append(why)
+            blockers.refused(ctx, instance, "start")
     return Plan(
         name="host.resume",
         object_id=host.id,
         word=host.name,
         title=f"end the maintenance of host {host.name}",
         steps=tuple(steps),
-        blockers=tuple(blockers),
+        blockers=blockers.all(),
         keeps=("servers that somebody stopped before stay stopped",),
     )
 

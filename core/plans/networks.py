@@ -22,7 +22,7 @@ from core.network.tables import (
     Router,
 )
 from core.plans.model import Blocker, Plan, Step
-from core.plans.steps import delete_port, down_hosts, free_floating_ips, guarded, step, waits_for_host
+from core.plans.steps import Obstacles, delete_port, free_floating_ips, step
 from core.sql import select
 
 _FREE, _UNPLUG, _PART, _PORTS, _NETWORK = range(5)
@@ -35,7 +35,7 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> Plan:
     """Raises NotFound, Forbidden."""
     authorize(ctx, "network:delete")
     network = networks.owned(session, ctx, id_or_name)
-    blockers: list[Blocker] = []
+    blockers = Obstacles(session)
     plugged = _plugged(session, network)
     steps = [
         *free_floating_ips(session, _FREE, [port.id for port in plugged]),
@@ -44,19 +44,19 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> Plan:
         step(_NETWORK, "delete", "network", network, networks.delete, "with its subnets"),
     ]
     if not ctx.is_admin:
-        blockers += strangers(session, network, ctx.project_id)
+        strangers(session, network, ctx.project_id, blockers)
     return Plan(
         name="network.delete",
         object_id=network.id,
         word=network.name,
         title=f"delete network {network.name}" + (" and unplug all that is on it" if len(steps) > 1 else ""),
         steps=tuple(sorted(steps, key=lambda one: one.phase)),
-        blockers=tuple(blockers),
+        blockers=blockers.all(),
         keeps=("the servers, which lose an interface",) if any(one.act == "detach" for one in steps) else (),
     )
 
 
-def strangers(session: Session, network: Network, project_id: str) -> list[Blocker]:
+def strangers(session: Session, network: Network, project_id: str, blockers: Obstacles) -> None:
     """Other projects have something on it, which only they or an admin take off."""
     query = (
         select(Project.name)
@@ -70,14 +70,13 @@ def strangers(session: Session, network: Network, project_id: str) -> list[Block
         .order_by(col(Project.name))
     )
     names = list(session.execute(query).scalars())
-    if not names:
-        return []
-    return [
-        Blocker(
-            what=f"network {network.name} has ports of project {', '.join(names)}",
-            hint=f"They go first: plan the delete of network {network.name} alone, or ask there.",
+    if names:
+        blockers.add(
+            Blocker(
+                what=f"network {network.name} has ports of project {', '.join(names)}",
+                hint=f"They go first: plan the delete of network {network.name} alone, or ask there.",
+            )
         )
-    ]
 
 
 def _plugged(session: Session, network: Network) -> list[Port]:
@@ -98,9 +97,8 @@ def _outside(session: Session, network: Network) -> list[Step]:
     return steps
 
 
-def _unplug(session: Session, ctx: Context, plugged: list[Port], blockers: list[Blocker]) -> list[Step]:
+def _unplug(session: Session, ctx: Context, plugged: list[Port], blockers: Obstacles) -> list[Step]:
     steps: list[Step] = []
-    down = down_hosts(session)
     for port in plugged:
         address = ", ".join(ports.addresses(session, port.id)) or port.mac
         if port.device_owner in (ROUTER_GATEWAY, FLOATING_IP):
@@ -112,10 +110,8 @@ def _unplug(session: Session, ctx: Context, plugged: list[Port], blockers: list[
         instance = session.get(Instance, port.device_id) if port.device_id else None
         if instance is not None and instance.deleted_at == 0:
             steps.append(step(_UNPLUG, "detach", "server", instance, interfaces.detach, address, port=port.id))
-            if (why := guarded(ctx, instance, "detach_interface")) is not None:
-                blockers.append(why)
-            elif instance.host_id in down:
-                blockers.append(waits_for_host("server", instance.name, down[instance.host_id]))
+            blockers.refused(ctx, instance, "detach_interface")
+            blockers.waits(instance)
         if instance is None or not port.made_for_device:
             steps.append(delete_port(_PORTS, port, address))
     return steps

@@ -19,7 +19,7 @@ from core.network.routers.access import interfaces
 from core.network.tables import FloatingIP, Network, Port, Router, SecurityGroup
 from core.plans.model import Blocker, Plan, Step
 from core.plans.networks import strangers
-from core.plans.steps import delete_port, delete_server, down_hosts, step, waits_for_host
+from core.plans.steps import Obstacles, delete_port, delete_server, step
 from core.sql import select
 from core.volumes import backups, snapshots, volumes
 from core.volumes.guards import GUARDS, IN_USE
@@ -36,9 +36,9 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> Plan:
     """Raises NotFound, Forbidden."""
     authorize(ctx, "project:delete")
     project = projects.find(session, ctx, id_or_name)
-    blockers: list[Blocker] = []
+    blockers = Obstacles(session)
     if project.id == ctx.project_id:
-        blockers.append(Blocker(what="this is the project you work in", hint="Enter another one first."))
+        blockers.add(Blocker(what="this is the project you work in", hint="Enter another one first."))
     steps = [
         *_servers(session, project, blockers),
         *_storage(session, project, blockers),
@@ -53,7 +53,7 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> Plan:
         word=project.name,
         title=f"delete project {project.name}{all_it_owns}",
         steps=tuple(sorted(steps, key=lambda one: one.phase)),
-        blockers=tuple(blockers),
+        blockers=blockers.all(),
         keeps=("its events and operations, as a record",),
     )
 
@@ -63,18 +63,16 @@ def _of(session: Session, table: Any, project: Project, *narrowed: Any, order: A
     return list(session.execute(query.order_by(col(table.name) if order is None else order)).scalars())
 
 
-def _servers(session: Session, project: Project, blockers: list[Blocker]) -> list[Step]:
+def _servers(session: Session, project: Project, blockers: Obstacles) -> list[Step]:
     hosts = dict(session.execute(select(Host.id, Host.name)).all())
-    down = down_hosts(session)
     steps = []
     for row in _of(session, Instance, project, col(Instance.deleted_at) == 0):
         steps.append(delete_server(_SERVERS, row, hosts.get(row.host_id, "")))
-        if row.host_id in down:
-            blockers.append(waits_for_host("server", row.name, down[row.host_id]))
+        blockers.waits(row)
     return steps
 
 
-def _storage(session: Session, project: Project, blockers: list[Blocker]) -> list[Step]:
+def _storage(session: Session, project: Project, blockers: Obstacles) -> list[Step]:
     steps = []
     kept = _of(session, Backup, project, col(Backup.deleted_at) == 0, order=col(Backup.created_at).desc())
     chained = {row.parent_id for row in kept} | {row.id for row in kept if row.parent_id}
@@ -88,11 +86,11 @@ def _storage(session: Session, project: Project, blockers: list[Blocker]) -> lis
         steps.append(step(_VOLUMES, "delete", "volume", row, volumes.delete, f"{row.size_gb} GiB, {row.status}"))
         if row.status not in _GOES:
             what = f"volume {row.name or row.id[:8]} is {row.status}"
-            blockers.append(Blocker(what=what, hint="Wait for what runs on it, or take the transfer back."))
+            blockers.add(Blocker(what=what, hint="Wait for what runs on it, or take the transfer back."))
     return steps
 
 
-def _networking(session: Session, ctx: Context, project: Project, blockers: list[Blocker]) -> list[Step]:
+def _networking(session: Session, ctx: Context, project: Project, blockers: Obstacles) -> list[Step]:
     steps: list[Step] = []
     for row in _of(session, FloatingIP, project, order=col(FloatingIP.address)):
         steps.append(step(_PARTING, "delete", "floating IP", row, floating_ips.delete, "the address is given back"))
@@ -106,19 +104,19 @@ def _networking(session: Session, ctx: Context, project: Project, blockers: list
         steps.append(delete_port(_WIRES + 2, row))
     for row in _of(session, Network, project):
         steps.append(step(_NETWORKS, "delete", "network", row, networks.delete, "with its subnets"))
-        blockers += strangers(session, row, project.id)
+        strangers(session, row, project.id, blockers)
     for row in _of(session, SecurityGroup, project, col(SecurityGroup.name) != "default"):
         steps.append(step(_REST, "delete", "security group", row, security_groups.delete, "with its rules"))
     return steps
 
 
-def _images(session: Session, project: Project, blockers: list[Blocker]) -> list[Step]:
+def _images(session: Session, project: Project, blockers: Obstacles) -> list[Step]:
     steps = []
     for row in _of(session, Image, project, col(Image.status) != "deleted"):
         note = "servers made from it go on" if row.visibility == "public" else ""
         steps.append(step(_REST, "delete", "image", row, images.delete, note))
         if row.protected:
-            blockers.append(
+            blockers.add(
                 Blocker(what=f"image {row.name} is protected", hint=f"skydeck image set --unprotected {row.name}")
             )
     return steps

@@ -27,25 +27,52 @@ def step(phase: int, act: str, kind: str, row: Any, verb: Callable[..., object],
     return Step(phase=phase, act=act, kind=kind, id=row.id, name=name, note=note, run=run)
 
 
-def down_hosts(session: Session) -> dict[str, str]:
-    """Id to name of the hosts that do not answer."""
-    return dict(session.execute(select(Host.id, Host.name).where(col(Host.state) != "up")).all())
+class Obstacles:
+    """What stands in the way of many objects, told once for all that the same thing stands in the way of."""
+
+    def __init__(self, session: Session) -> None:
+        self._down: dict[str, str] = dict(
+            session.execute(select(Host.id, Host.name).where(col(Host.state) != "up")).all()
+        )
+        self._told: list[Blocker] = []
+        self._refused: dict[tuple[str, str, str], list[str]] = {}
+        self._waiting: dict[str, list[str]] = {}
+
+    def add(self, blocker: Blocker) -> None:
+        self._told.append(blocker)
+
+    def refused(self, ctx: Context, instance: Instance, verb: str) -> None:
+        """If the instance's guard says no."""
+        if (why := guards.reason(ctx, instance, verb)) is not None:
+            reason = why[0].removeprefix(instance.name).strip()
+            self._refused.setdefault((verb.replace("_", " "), reason, why[1]), []).append(instance.name)
+
+    def waits(self, instance: Instance) -> None:
+        """If the instance's host does not answer."""
+        if (host := self._down.get(instance.host_id or "")) is not None:
+            self._waiting.setdefault(host, []).append(instance.name)
+
+    def all(self) -> tuple[Blocker, ...]:
+        """Those that forbid the plan, and those worth knowing."""
+        refused = (
+            Blocker(what=f"cannot {verb} {_listed(names)}: {reason}", hint=hint)
+            for (verb, reason, hint), names in self._refused.items()
+        )
+        waiting = (
+            Blocker(
+                what=f"{_listed(names)} on {host}, which does not answer: what is done to them waits until it is back",
+                hint=f"Bring {host} back first, or be patient.",
+                hard=False,
+            )
+            for host, names in self._waiting.items()
+        )
+        return (*self._told, *refused, *waiting)
 
 
-def waits_for_host(what: str, name: str, host: str) -> Blocker:
-    return Blocker(
-        what=f"{what} {name} is on {host}, which does not answer: what is done to it waits until the host is back",
-        hint=f"Bring {host} back first, or be patient.",
-        hard=False,
-    )
-
-
-def guarded(ctx: Context, instance: Instance, verb: str) -> Blocker | None:
-    """The instance's guard says no."""
-    why = guards.reason(ctx, instance, verb)
-    return (
-        None if why is None else Blocker(what=f"cannot {verb.replace('_', ' ')} {instance.name}: {why[0]}", hint=why[1])
-    )
+def _listed(names: list[str]) -> str:
+    """`web-01, web-02, web-03 and 8 more`."""
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
 def server_note(instance: Instance, host: str) -> str:

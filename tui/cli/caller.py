@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tui.readonly import WHY
+
 if TYPE_CHECKING:
     from core.config import Config
     from core.context import Context
@@ -49,12 +51,24 @@ class Caller:
                 self.ensure_engine()
 
             store.on_commit = enqueued
+            if self.read_only:
+                store.read_only = WHY
             self._store = store
         return self._store
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the settings say that this cloud is only looked at."""
+        from core import config
+        from tui.settings import cloud_name, load
+
+        return load(config.places().file).forbids_writing(cloud_name(self.config.database_url))
 
     def ensure_engine(self, *, again: bool = False) -> None:
         """See to it that somebody works on what was enqueued. The work is accepted already, so that an engine which
         cannot be started is a warning."""
+        if self._store is not None and self._store.read_only:
+            return
         if self._engine_asked and not again:
             return
         self._engine_asked = True
@@ -80,9 +94,12 @@ class Caller:
             yield session, self.context(session, project=project, all_projects=all_projects)
 
     @contextlib.contextmanager
-    def write(self, *, project: str | None = None, all_projects: bool = False) -> Iterator[tuple[Any, Context]]:
-        """One transaction of the caller's. What it enqueues gets an engine after the commit."""
-        with self.store.write() as session:
+    def write(
+        self, *, project: str | None = None, all_projects: bool = False, ticket: bool = False
+    ) -> Iterator[tuple[Any, Context]]:
+        """One transaction of the caller's. What it enqueues gets an engine after the commit. `ticket`: it only asks
+        leave to look, which read-only mode allows too."""
+        with self.store.write(ticket=ticket) as session:
             yield session, self.context(session, project=project, all_projects=all_projects)
 
     def who(self) -> Context:

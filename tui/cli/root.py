@@ -43,6 +43,7 @@ NOUNS: dict[str, str] = {
     "finding": "findings",
     "serve": "serve",
     "trace": "trace",
+    "undo": "undo",
     "verify": "verify",
     "completion": "completion",
 }

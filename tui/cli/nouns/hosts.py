@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import Invalid
-from tui.cli import output, report, wait
+from tui.cli import output, plans, report, wait
 from tui.cli.caller import caller
 from tui.cli.commands import add_list, add_show, each, group, leave, name_of, names_of_many
 from tui.cli.noun import Filter, Noun, Row, column, listed, long, moment, number
@@ -281,3 +281,15 @@ def remove(
         report.notice(f"host {result.name}: removed")
 
     leave(each(names, one)[1])
+
+
+@app.command()
+def maintain(
+    host: HostName,
+    end: Annotated[bool, typer.Option("--end", help="It is over: start what it stopped.")] = False,
+    dry_run: plans.DryRunOption = False,
+    yes: plans.YesOption = False,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Place no more servers on a host and shut those on it down, by a plan (admin)."""
+    plans.carry_out("host.resume" if end else "host.maintain", host, dry_run=dry_run, yes=yes, format=format)

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import Invalid
+from tui.cli import plans
 from tui.cli.caller import caller
 from tui.cli.commands import add_delete, add_list, add_show, group, name_of, shows
 from tui.cli.noun import Filter, Noun, Row, column, listed, long, moment, up
 from tui.cli.nouns.rbac import app as rbac
-from tui.cli.options import DescriptionOption
+from tui.cli.options import DescriptionOption, Format, FormatOption
+from tui.cli.plans import DryRunOption, YesOption
 
 _PROVIDER = ("network_type", "physical_network", "segmentation_id")
 
@@ -246,3 +248,11 @@ def _pool(text: str) -> tuple[str, str]:
     if not (dash and first and last):
         raise Invalid(f"{text!r} is no pool", hint="For example --pool 203.0.113.100-203.0.113.199")
     return first.strip(), last.strip()
+
+
+@app.command()
+def purge(
+    network: NetworkName, dry_run: DryRunOption = False, yes: YesOption = False, format: FormatOption = Format.TABLE
+) -> None:
+    """Delete a network that is in use, by a plan: what is on it is unplugged first."""
+    plans.carry_out("network.delete", network, dry_run=dry_run, yes=yes, format=format)

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from tui.cli import plans
 from tui.cli.caller import caller
 from tui.cli.commands import add_delete, add_list, add_show, group, name_of, shows
 from tui.cli.noun import Noun, Row, column, listed, long
-from tui.cli.options import DescriptionOption
+from tui.cli.options import DescriptionOption, Format, FormatOption
+from tui.cli.plans import DryRunOption, YesOption
 
 
 def _find(session: Any, ctx: Any, name: str) -> Row:
@@ -77,3 +79,11 @@ def _delete(session: Any, ctx: Any, name: str) -> None:
 
 
 add_delete(app, PROJECT, _delete, help="Delete projects that own nothing (admin).")
+
+
+@app.command()
+def purge(
+    project: ProjectName, dry_run: DryRunOption = False, yes: YesOption = False, format: FormatOption = Format.TABLE
+) -> None:
+    """Delete a project and all it owns, by a plan: what goes, in which order, and what blocks it (admin)."""
+    plans.carry_out("project.delete", project, dry_run=dry_run, yes=yes, format=format)

@@ -58,7 +58,7 @@ def _traced(
 
     at = caller()
     at.json_errors = format is Format.JSON
-    with at.write() as (session, ctx):
+    with at.write(ticket=True) as (session, ctx):
         path = tracing.plan(session, ctx, source, destination, protocol=protocol, port=dst_port)
         ticket = door.trace_ticket(session, ctx, path)
     serve.ensure(at.config, wait=True)

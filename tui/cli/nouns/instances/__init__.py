@@ -7,13 +7,14 @@ interfaces  what is plugged in to one
 volumes   which volumes it has; images of it
 events    what happened to one
 ssh       logging in
+why       why one has no host, and what would fit
 """
 
 from __future__ import annotations
 
 from tui.cli.commands import add_list, add_show, group
 from tui.cli.nouns import metrics
-from tui.cli.nouns.instances import create, events, interfaces, ssh, verbs, volumes
+from tui.cli.nouns.instances import create, events, interfaces, ssh, verbs, volumes, why
 from tui.cli.nouns.instances.noun import SERVER
 
 app = group("Servers: the guests of a project.")
@@ -44,3 +45,4 @@ app.add_typer(volumes.image, name="image")
 app.add_typer(events.app, name="event")
 app.command("metrics", help="Show what a server used, over time.")(metrics.command(SERVER, metrics.SERVER_COLUMNS))
 app.command("ssh")(ssh.ssh)
+app.command("why")(why.why)
