@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tui.banner import RECENT
 from tui.verbs import Row
 from tui.view import Cell
 from tui.widgets.pages import PAGE
+
+DOWN = 20
+"""Hosts that went away at once, of which more are not counted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class Header:
     """Of volumes and their snapshots."""
     engine: bool
     """Whether an engine is at work."""
+    down: tuple[tuple[str, str], ...]
+    """Hosts that went away lately, and why; for those who may see hosts."""
     running: int
     """Operations not yet ended."""
     blocked: int
@@ -157,6 +163,26 @@ def _header(session: Any, ctx: Any, operations: Any) -> Header:
         instances=use("instances"),
         gigabytes=use("gigabytes"),
         engine=cloud.engine_alive(session),
+        down=_hosts_down(session, ctx),
         running=by_state["ready"] + by_state["running"],
         blocked=by_state["blocked"],
     )
+
+
+def _hosts_down(session: Any, ctx: Any) -> tuple[tuple[str, str], ...]:
+    from sqlmodel import col
+
+    from core.errors import Forbidden
+    from core.hosts.table import Host
+    from core.identity.policy import authorize
+    from core.sql import select
+    from core.store import now
+
+    try:
+        authorize(ctx, "host:list")
+    except Forbidden:
+        return ()
+    late = select(Host.name, Host.state_reason).where(
+        col(Host.state) == "down", col(Host.seen_at) > now(session) - RECENT
+    )
+    return tuple((name, why) for name, why in session.execute(late.order_by(col(Host.name)).limit(DOWN)))

@@ -99,7 +99,7 @@ def host(session: Session, name: str, *, state: str = "up", **values: Any) -> Ho
         ram_mb=32768,
         disk_gb=500,
         created_at=ago(90 * 86400),
-        seen_at=ago(1),
+        seen_at=ago(1 if state == "up" else 3600),
         **values,
     )
     row.refresh_caps()

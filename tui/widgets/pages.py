@@ -25,6 +25,10 @@ class Pages:
         at = index % PAGE
         return rows[at] if rows is not None and at < len(rows) else None
 
+    def first(self) -> list[Row]:
+        """The rows from the top, as far as they have been read."""
+        return self._pages.get(0, [])
+
     def put(self, number: int, rows: list[Row]) -> None:
         self._pages.pop(number, None)
         self._pages[number] = rows
