@@ -56,6 +56,11 @@ class Plan:
         return any(one.hard for one in self.blockers)
 
     @property
+    def typed(self) -> bool:
+        """Whether the name is typed to agree; else a yes will do."""
+        return len(self.steps) > 1 or self.name == "project.delete"
+
+    @property
     def shape(self) -> tuple[tuple[str, str, str], ...]:
         """What it does to which objects: two plans of the same shape are the same plan."""
         return tuple((step.act, step.kind, step.id) for step in self.steps)

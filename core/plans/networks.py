@@ -50,7 +50,7 @@ def delete(session: Session, ctx: Context, id_or_name: str) -> Plan:
         object_id=network.id,
         word=network.name,
         title=f"delete network {network.name}" + (" and unplug all that is on it" if len(steps) > 1 else ""),
-        steps=tuple(sorted(steps, key=lambda one: one.phase)),
+        steps=tuple(sorted(steps, key=lambda one: (one.phase, one.kind, one.name))),
         blockers=blockers.all(),
         keeps=("the servers, which lose an interface",) if any(one.act == "detach" for one in steps) else (),
     )

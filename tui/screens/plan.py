@@ -16,6 +16,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from tui import readonly
 from tui.keymap import moving
 from tui.verbs import Choice
 from tui.view import Cell, Lines
@@ -64,8 +65,8 @@ class PlanScreen(Screen[None]):
         self._plan: Plan | None = None
         self._became: dict[tuple[str, str, str, str], tuple[str, str]] = {}
         """Step to (what became of it, why)."""
-        self._running = False
-        self._ended: Lines = []
+        self._under_way = False
+        self._result: Lines = []
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -89,7 +90,7 @@ class PlanScreen(Screen[None]):
         from core import plans
         from core.errors import SkydeckError
 
-        if self._running or self._ended:
+        if self._under_way or self._result:
             return
         seat = self.app.seat
         ctx = seat.request()
@@ -100,7 +101,7 @@ class PlanScreen(Screen[None]):
             if self._plan is None:
                 self.dismiss()
             return
-        if not self.is_attached or self._running:
+        if not self.is_attached or self._under_way:
             return
         first, self._plan = self._plan is None, plan
         self._draw()
@@ -110,9 +111,9 @@ class PlanScreen(Screen[None]):
     def _ask(self) -> None:
         assert self._plan is not None
         word = self.query_one("#word", Input)
-        if self._plan.blocked or not self._plan.steps:
+        if self._plan.blocked or not self._plan.steps or self.app.seat.read_only:
             return
-        if len(self._plan.steps) > 1:
+        if self._plan.typed:
             word.display = True
             word.focus()
         else:
@@ -136,10 +137,10 @@ class PlanScreen(Screen[None]):
         if plan is None or not self.is_attached:
             return
         total, done = len(plan.steps), sum(what == "done" for what, _ in self._became.values())
-        state: list[Cell] = [(f"{total} steps", "dim")]
-        if self._running:
+        state: list[Cell] = [(f"{total} step{'s' if total != 1 else ''}", "dim")]
+        if self._under_way:
             state = [(f"{done} of {total}", "busy")]
-        elif self._ended:
+        elif self._result:
             state = [(f"{done} of {total} done", "ok" if done == total else "bad")]
         elif plan.blocked:
             state = [(" blocked ", "alarm")]
@@ -148,16 +149,18 @@ class PlanScreen(Screen[None]):
         how: list[Cell] = []
         if not plan.steps and not plan.blocked:
             how = [("Nothing is to be done.", "ok")]
+        elif self.app.seat.read_only:
+            how = [(f"{_upper(readonly.WHY)}: the plan is only shown.", "warn")]
         elif plan.blocked:
             how = [("It cannot be done: see what blocks it, above. It is looked at again by itself.", "bad")]
-        elif not self._running and not self._ended and total > 1:
+        elif not self._under_way and not self._result and plan.typed:
             how = [("Type ", ""), (plan.word, "head"), (" and Enter: all of this is done, in this order", "")]
         self.query_one("#how", Line).show(how)
-        leave = " back; it goes on" if self._running else " back" if self._ended else " cancel"
+        leave = " back; it goes on" if self._under_way else " back" if self._result else " cancel"
         self.query_one("#foot", Line).show([("Esc", "key"), (leave + "  ", ""), ("PgUp PgDn", "key"), (" scroll", "")])
 
     def _lines(self, plan: Plan) -> Lines:
-        lines: Lines = list(self._ended)
+        lines: Lines = list(self._result)
         for one in sorted(plan.blockers, key=lambda one: not one.hard):
             lines += [
                 [("! " if one.hard else "~ ", "bad" if one.hard else "warn"), (one.what, "bad" if one.hard else "")]
@@ -201,9 +204,9 @@ class PlanScreen(Screen[None]):
             )
 
     def _begin(self) -> None:
-        if self._running or self._plan is None:
+        if self._under_way or self._plan is None:
             return
-        self._running = True
+        self._under_way = True
         self.query_one("#word").display = False
         self.query_one("#body").focus()
         self._draw()
@@ -224,11 +227,11 @@ class PlanScreen(Screen[None]):
         try:
             outcome = await asyncio.to_thread(plans.carry_out, seat.store, ctx, plan, tell=tell, leave=seat.leaving)
         except SkydeckError as bad:
-            self._running = False
+            self._under_way = False
             app.tell(bad.title, bad.hint, tone="bad")
             self._look()
             return
-        self._running = False
+        self._under_way = False
         self._finish(plan, outcome)
 
     def _step(self, step: Step, what: str, why: str) -> None:
@@ -238,11 +241,11 @@ class PlanScreen(Screen[None]):
     def _finish(self, plan: Plan, outcome: Outcome) -> None:
         done = f"{len(outcome.done)} of {len(plan.steps)} done"
         if outcome.stopped is None:
-            self._ended = [[("+ ", "ok"), (f"{plan.title}: {done}", "ok")]]
+            self._result = [[("+ ", "ok"), (f"{plan.title}: {done}", "ok")]]
             self.app.tell(f"{plan.title}: done", tone="ok")
         else:
             step, why, hint = outcome.stopped
-            self._ended = [
+            self._result = [
                 [("! ", "bad"), (f"stopped at {step.act} {step.kind} {step.name}: {why}", "bad")],
                 [(f"    {hint}", "")],
                 [(f"    {done}, and stay done. The plan made again goes on from here.", "dim")],

@@ -42,11 +42,7 @@ class UndoScreen(ModalScreen[None]):
         Binding("k", "step('up')", "up", id="undo.up", show=False),
     ]
 
-    DEFAULT_CSS = """
-    UndoScreen { align: center middle; background: $background 40%; }
-    UndoScreen OptionList { height: auto; max-height: 16; background: $panel; border: none; padding: 0; }
-    UndoScreen Question { display: none; }
-    """
+    DEFAULT_CSS = "UndoScreen Question { display: none; }"
 
     def __init__(self) -> None:
         super().__init__()
