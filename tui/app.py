@@ -171,6 +171,7 @@ class Skydeck(App[None], inherit_bindings=False):
         elif self.start_at.over:
             self.browser.go(self.start_at.over, None)
         self.browser.look_again()
+        self.set_timer(ATTEND_AFTER, self._watch_alarms)
         if self._engine and not self.seat.read_only:
             # Looking after the engine imports as much again: the first rows come before it.
             self.set_timer(ATTEND_AFTER, self._attend)
@@ -225,6 +226,10 @@ class Skydeck(App[None], inherit_bindings=False):
         if self.feed is not None:
             self.feed.stop()
         self.seat.close()
+
+    def declared_bindings(self) -> list[Binding]:
+        """The app's own keys, for the help."""
+        return [binding for binding in type(self).BINDINGS if isinstance(binding, Binding)]
 
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
         """On one page, a key that was moved took another's place: said once."""
@@ -347,24 +352,38 @@ class Skydeck(App[None], inherit_bindings=False):
 
     def attach(self, instance: str, name: str) -> None:
         """The raw serial console, in place of the app until Ctrl+] is typed."""
-        from core import door
-        from tui import console
+        from tui.console import opening
 
-        seat = self.seat
-        ctx = seat.request()
+        opening.attach(self, instance, name)
 
-        async def attached() -> door.Console:
-            with seat.store.write() as session:
-                ticket = door.ticket(session, ctx, purpose="console", instance=instance)
-            return await door.console(seat.config, ticket, write=True)
+    @work(group="ssh", exclusive=True)
+    async def log_in(self, instance: str, name: str) -> None:
+        """ssh, in place of the app until it ends."""
+        from tui.console import opening
 
-        if self._driver is None or not self._driver.can_suspend:
-            self.tell("this terminal cannot be handed over", "Use: skydeck console attach", tone="warn")
-            return
-        with self.suspend():
-            console.run(name, attached)
-        self.refresh(layout=True)
-        self.news()
+        await opening.log_in(self, instance, name)
+
+    @work(group="display", exclusive=True)
+    async def show_display(self, instance: str, name: str) -> None:
+        """An address at which a viewer sees the instance's display."""
+        from tui.console import opening
+
+        await opening.show_display(self, instance, name)
+
+    @work(group="alarms", exclusive=True)
+    async def _watch_alarms(self) -> None:
+        """What guests tell on their consoles, said as it happens."""
+        from tui.console.alarms import Alarms
+
+        alarms, changed = Alarms(self), asyncio.Event()
+        self.rows_changed.subscribe(self.browser, lambda _: changed.set())
+        while True:
+            try:
+                await alarms.look()
+            except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
+                self.log.info(f"no alarms: {bad}")
+            await changed.wait()
+            changed.clear()
 
     def action_find(self) -> None:
         """The palette, over any page; not over a question that waits for its answer."""

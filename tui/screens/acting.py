@@ -26,6 +26,7 @@ from tui.widgets.bar import Bar, footer
 from tui.widgets.lines import Line
 
 if TYPE_CHECKING:
+    from core.errors import SkydeckError
     from tui.app import Skydeck
     from tui.glance import Header
 
@@ -191,13 +192,18 @@ class ActingScreen(TrustingScreen, TypingScreen):
             self.app.see_to_engine()
         self._report(verb, done, refused)
 
-    def _report(self, verb: Verb, done: list[str], refused: list[tuple[str, object]]) -> None:
+    def _report(self, verb: Verb, done: list[str], refused: list[tuple[str, SkydeckError]]) -> None:
         for name, bad in refused[1:]:
-            self.app.keep(f"{name}: {bad.title}", bad.hint, tone="bad")  # type: ignore[attr-defined]
+            self.app.keep(f"{name}: {bad.title}", bad.hint, tone="bad")
         if refused:
             name, bad = refused[0]
             many = f"{verb.done} {len(done)}, refused {len(refused)}: " if done or len(refused) > 1 else ""
-            self.app.tell(f"{many}{bad.title}", bad.hint, tone="bad")  # type: ignore[attr-defined]
+            self.app.tell(f"{many}{bad.title}", bad.hint, tone="bad")
+            if many and self.is_current:
+                from tui.screens.results import Result, Results
+
+                results = [Result(name, bad.title, bad.hint) for name, bad in refused]
+                self.app.push_screen(Results(verb.name, verb.done, [*results, *(Result(name) for name in done)]))
         elif done:
             self.app.tell(f"{verb.done} {_listed(done)}", tone="ok")
 
@@ -285,6 +291,14 @@ class ActingScreen(TrustingScreen, TypingScreen):
     def go_console(self, row: Row | None) -> None:
         assert row is not None
         self.app.attach(row["id"], str(row["name"]))
+
+    def go_ssh(self, row: Row | None) -> None:
+        assert row is not None
+        self.app.log_in(row["id"], str(row["name"]))
+
+    def go_display(self, row: Row | None) -> None:
+        assert row is not None
+        self.app.show_display(row["id"], str(row["name"]))
 
     def go_trace(self, row: Row | None) -> None:
         assert row is not None

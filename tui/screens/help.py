@@ -1,25 +1,58 @@
-"""Help for what is on the screen, made of the same records as the keys themselves."""
+"""Help for what is on the screen, made of the same records as the keys themselves; and `:keys`, all of them with the
+ids by which a keymap moves them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
 
+from tui import registry
+from tui.keymap import MOVES, all_shown, declarations
 from tui.screens.reading import Reading
 from tui.verbs import Verb
 from tui.view import Cell, Lines, View
 
-MOVING = (
-    ("j k ↑ ↓", "one row"),
-    ("g G", "first, last row"),
-    ("Ctrl+D Ctrl+U", "half a page"),
-    ("PgDn Ctrl+F PgUp", "a page"),
-    ("← →", "scroll the columns"),
-    ("Ctrl+P", "palette: every action and list by name"),
-    ("Ctrl+Q :q", "quit; Ctrl+C never does"),
-)
+if TYPE_CHECKING:
+    from tui.app import Skydeck
+
+KEYS = 14
+"""Cells for the keys."""
+
+Entry = tuple[str, str, str]
+"""(keys, what they do, tone)."""
 
 
-class Help(Reading):
+class Searchable(Reading):
+    """A page of which `/` shows only the lines that hold what is typed, under their headings."""
+
+    app: Skydeck
+
+    def blocks(self) -> list[tuple[str, list[Entry]]]:
+        """Headings with their entries."""
+        raise NotImplementedError
+
+    def lines(self, width: int) -> Lines:
+        words = self.sought.lower().split()
+        lines: Lines = []
+        for title, entries in self.blocks():
+            found = [one for one in entries if all(word in f"{title} {one[0]} {one[1]}".lower() for word in words)]
+            if found:
+                lines += [[(title, "head")], *(_line(entry, width) for entry in found), [("", "")]]
+        return lines or [[("nothing holds these words", "dim")]]
+
+    def narrowed(self, lines: Lines) -> Lines:
+        return lines
+
+
+def _line(entry: Entry, width: int) -> list[Cell]:
+    keys, text, tone = entry
+    return [(f"  {keys:<{KEYS}}", "key"), (" ", ""), (text, tone)]
+
+
+class Help(Searchable):
+    """The keys of the page that is behind this one."""
+
     def __init__(self, view: View, verbs: Sequence[Verb], general: Sequence[Verb]) -> None:
         super().__init__()
         self._view = view
@@ -29,15 +62,59 @@ class Help(Reading):
     def title_cells(self) -> list[Cell]:
         return [("Help: ", ""), (self._view.title, "head"), (f"   :{' :'.join(self._view.aliases)}", "dim")]
 
-    def lines(self, width: int) -> Lines:
-        left = [(verb.symbol, verb.help, verb.dangerous) for verb in self._verbs]
-        right = [(verb.symbol, verb.help, False) for verb in self._general]
-        moving = [(keys, text, False) for keys, text in MOVING]
-        blocks = [(self._view.title, left), ("Everywhere", right), ("Moving", moving)]
-        lines: Lines = []
-        for title, entries in blocks:
-            lines += [[(title, "head")], *self._entries(entries), [("", "")]]
-        return lines
+    def blocks(self) -> list[tuple[str, list[Entry]]]:
+        keys, app = self.app.keys, self.app
+        moving = [(all_shown(keys.keys.get(move.id, move.keys)), move.help, "") for move in MOVES.values()]
+        own = [(verb.symbol, verb.help, "bad" if verb.dangerous else "") for verb in self._verbs]
+        quits = [
+            (all_shown(keys.keys.get(binding.id or "", binding.key)), binding.description, "")
+            for binding in app.declared_bindings()
+        ]
+        recent = [
+            (str(number), app.browser.shown_locator(locator), "")
+            for number, locator in enumerate(app.browser.recent, 1)
+        ]
+        bookmarks = [(f":{name}", where, "") for name, where in app.settings.bookmarks.items()]
+        commands = [
+            (f":{command.words[0]}", f"{command.help}  {command.usage}".rstrip(), "")
+            for command in dict.fromkeys(registry.COMMANDS.values())
+        ]
+        return [
+            (self._view.title, own),
+            ("Everywhere", _merged([*((verb.symbol, verb.help, "") for verb in self._general), *quits])),
+            ("Moving", moving),
+            ("Recent lists", recent),
+            ("Bookmarks", bookmarks),
+            ("Commands", commands),
+        ]
 
-    def _entries(self, entries: list[tuple[str, str, bool]]) -> Lines:
-        return [[(f"  {key:<18}", "key"), (text, "bad" if dangerous else "")] for key, text, dangerous in entries]
+
+def _merged(entries: Iterable[Entry]) -> list[Entry]:
+    """Keys in a row that do the same share a line: `1 … 9`."""
+    found = []
+    for (text, tone), same in groupby(entries, key=lambda entry: entry[1:]):
+        keys = [entry[0] for entry in same]
+        found.append((" ".join(keys) if len(keys) < 3 else f"{keys[0]} … {keys[-1]}", text, tone))
+    return found
+
+
+class AllKeys(Searchable):
+    """Every key, by place, with its id; first what is wrong with the keymap."""
+
+    def title_cells(self) -> list[Cell]:
+        path = self.app.places.file
+        return [("Keys", "head"), (f"   moved by [app.keymap] in {path}: 'instance.stop' = 'ctrl+x'", "dim")]
+
+    def blocks(self) -> list[tuple[str, list[Entry]]]:
+        keys = self.app.keys
+        problems: list[Entry] = [("!", problem, "bad") for problem in keys.problems]
+        blocks = [("Keymap", problems)] if problems else []
+        for place, entries in groupby(declarations(), key=lambda one: one.place):
+            block: list[Entry] = []
+            for one in entries:
+                now = keys.keys.get(one.id)
+                shown = all_shown(one.keys if now is None else now) or "none"
+                moved = "" if now is None else f"  (was {all_shown(one.keys)})"
+                block.append((shown, f"{one.id:<26} {one.help}{moved}", "" if now is None else "warn"))
+            blocks.append((place, block))
+        return blocks
