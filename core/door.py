@@ -160,9 +160,10 @@ def redeem(session: Session, ticket_id: str) -> Ticket:
 # ---------------------------------------------------------------------------- the client's side
 
 
-async def console(config: Config, ticket_id: str, *, write: bool = True) -> Console:
-    """Attach. Raises Unavailable without an engine, HostFailed as the host says."""
-    reader, writer = await _ask(config.run_dir, {"ticket": ticket_id, "write": write})
+async def console(config: Config, ticket_id: str, *, write: bool = True, at: str = "") -> Console:
+    """Attach. `at` tells the others which terminal of this user it is. Raises Unavailable without an engine, HostFailed
+    as the host says."""
+    reader, writer = await _ask(config.run_dir, {"ticket": ticket_id, "write": write, "at": at})
     return Console(reader, writer)
 
 

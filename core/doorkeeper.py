@@ -29,6 +29,9 @@ TRACE_DEADLINE = 15.0
 METRICS_DEADLINE = 5.0
 MOST_LINES = 10_000
 
+LONGEST_PLACE = 24
+"""Characters of the terminal's name that others at a console are told."""
+
 SEARCHED_AT_ONCE = 64
 """Hosts that search at the same time."""
 
@@ -106,7 +109,8 @@ class Doorkeeper:
                 await _say(writer, {"ok": True})
                 await passing.raw(reader, writer, tunnel)
         else:
-            who = str(ticket.args.get("who", ""))
+            at = str(request.get("at", ""))[:LONGEST_PLACE]
+            who = str(ticket.args.get("who", "")) + (f"@{at}" if at else "")
             async with host.console(ticket.object_id, write=bool(request.get("write", True)), who=who) as stream:
                 await _say(writer, {"ok": True})
                 await passing.frames(reader, writer, stream)

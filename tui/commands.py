@@ -78,6 +78,12 @@ def _launch_preview(app: Skydeck, typed: str) -> list[Cell]:
     return launch_line.preview(app, typed)
 
 
+def _logs(app: Skydeck, rest: str) -> None:
+    from tui.console.searching import LogsScreen
+
+    app.push_screen(LogsScreen(rest))
+
+
 # ---------------------------------------------------------------------- bookmarks
 
 
@@ -121,6 +127,7 @@ ALL = (
     Command(words=("topology",), help="How networks hang together", run=_goes("topology")),
     Command(words=("why",), help="Why: what is wrong with it, and why what is greyed cannot be done", run=_goes("why")),
     Command(words=("plan",), help="What deleting or emptying it would do, step by step", run=_goes("plan")),
+    Command(words=("logs",), usage="TEXT", help="Look for a text in the console logs of all instances", run=_logs),
     Command(words=("undo",), help="Take back what you did lately", run=_goes("undo")),
     Command(words=("pulse", "pu"), help="The cloud in numbers", run=_goes("pulse")),
     Command(

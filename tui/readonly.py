@@ -33,7 +33,7 @@ LOOKING_ACTIONS: Final = frozenset(
 LOOKING_COMMANDS: Final = frozenset(
     {
         *("quit", "q", "help", "messages", "topology", "why", "plan", "pulse", "audit", "aliases", "tree"),
-        *("columns", "settings", "theme", "glyphs", "mouse", "export", "screenshot", "bm", "keys", "recent"),
+        *("columns", "settings", "logs", "theme", "glyphs", "mouse", "export", "screenshot", "bm", "keys", "recent"),
     }
 )
 """Words for `:` that are no list and change nothing in the cloud."""

@@ -20,6 +20,8 @@ from tui.settings import cloud_name
 
 if TYPE_CHECKING:
     from core.config import Config, Places
+    from core.consoles.client import Log
+    from core.consoles.searching import Search
     from core.context import Context
     from core.metrics import Latest, Series
     from core.metrics.live import Live
@@ -217,6 +219,22 @@ class Seat:
         from core import metrics
 
         return await self._in(self._reads, lambda: metrics.series(self.config, id, span_s=span_s, now=self.now()))
+
+    async def open_log(self, instance: str, lines: int) -> Log:
+        """A guest's console log, its last lines first, to be read again and again. Raises SkydeckError."""
+        from core import door
+
+        ctx = self.request()
+        ticket = await self.ticket(lambda session: door.ticket(session, ctx, purpose="console_log", instance=instance))
+        return await door.log(self.config, ticket, lines)
+
+    async def search_logs(self, text: str, *, deleted: bool = False) -> Search:
+        """Lines of the console logs of all instances that are listed now. Raises SkydeckError."""
+        from core import door
+
+        ctx = dataclasses.replace(self.request(), all_projects=self.ctx.all_projects)
+        ticket = await self.ticket(lambda session: door.search_ticket(session, ctx, text, deleted=deleted))
+        return await door.search(self.config, ticket)
 
     async def console_log(self, instance: str, lines: int) -> str:
         """The end of a guest's console log. Raises SkydeckError."""
