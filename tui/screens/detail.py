@@ -9,27 +9,26 @@ from typing import TYPE_CHECKING, Any
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from tui.keymap import moving
+from tui.console.logview import LogPanel
+from tui.console.page import LogPage
 from tui.finding.page import used_by
 from tui.finding.trail import trail
-from tui.screens.acting import ActingScreen
-from tui.text import safe_lines
+from tui.keymap import moving
+from tui.measured import EVERY
+from tui.screens.sources import LOOK_AGAIN, TAIL_LINES, Console, Course, Guests
 from tui.verbs import GENERAL, Row, Verb
-from tui.view import Cell, Lines, Tab, View
+from tui.view import Box, Cell, Lines, Source, Tab, View
+from tui.views.metrics import SPANS
 from tui.views.pages import events_page, yaml_page
 from tui.widgets.bar import Bar
+from tui.widgets.boxes import laid_out
 from tui.widgets.lines import Line, page
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
-
-LOG_LINES = 1000
-TAIL_LINES = 40
-TAIL_EVERY = 2.0
-"""Seconds between two looks at a console."""
 
 _HERE = ("back", "help", "messages", "menu", "refresh", "operations", "used_by", "owner", "tree")
 
@@ -37,7 +36,7 @@ _HERE = ("back", "help", "messages", "menu", "refresh", "operations", "used_by",
 COMMON = (Tab(title="Events", read=events_page), Tab(title="YAML", read=yaml_page))
 
 
-class DetailScreen(ActingScreen):
+class DetailScreen(LogPage):
     """Follows its object while open; every key of the list that acts on an object works here too."""
 
     app: Skydeck
@@ -45,6 +44,8 @@ class DetailScreen(ActingScreen):
     BINDINGS = [
         Binding("tab,right", "turn(1)", "next tab", id="detail.next", show=False),
         Binding("shift+tab,left", "turn(-1)", "tab before", id="detail.before", show=False),
+        Binding("less_than_sign", "span(1)", "plots: a longer span", id="detail.longer", show=False),
+        Binding("greater_than_sign", "span(-1)", "plots: a shorter span", id="detail.shorter", show=False),
         *moving(
             down="scroll(1)",
             up="scroll(-1)",
@@ -57,16 +58,23 @@ class DetailScreen(ActingScreen):
         ),
     ]
 
-    def __init__(self, view: View, row: Row, tab: str) -> None:
+    def __init__(self, view: View, row: Row, tab: str, *, find: str = "") -> None:
+        """`find`: looked for in the log at once."""
         from core import relations
 
         super().__init__()
         self.view = view
         self.row = row
+        self.find = find
         self.tabs = (*view.tabs, *COMMON, *([used_by(view.kind)] if relations.known(view.kind) else []))
         self.tab = next((at for at, one in enumerate(self.tabs) if one.title == tab), 0)
         self._gone = False
+        self._lines: Lines = []
+        self._boxes: list[Box | Source] = []
         self._wake = asyncio.Event()
+        self.tail = Console(self.app.seat, row[view.key])
+        self.course = Course(self.app.seat, row[view.key], host=view.kind == "host")
+        self.guests = Guests(self.app.seat, str(row[view.name]))
         own = self._bindings
         self.bind_verbs()
         for key, binding in own:
@@ -76,23 +84,24 @@ class DetailScreen(ActingScreen):
         yield Line(id="header")
         yield Line(id="crumb")
         yield Line(id="tabs")
-        with Container(id="pages"):
-            with VerticalScroll(id="page"):
-                yield Static(id="text", markup=False)
-            with VerticalScroll(id="tail"):
-                yield Line(id="tail-title")
-                yield Static(id="tail-text", markup=False)
+        with VerticalScroll(id="page"):
+            yield Static(id="text", markup=False)
+        if any(tab.source is Source.LOG for tab in self.tabs):
+            yield LogPanel(id="log")
         yield Bar()
 
     def on_mount(self) -> None:
         self.app.rows_changed.subscribe(self, self._news)
         self.query_one("#page").focus()
-        self.query_one("#tail-title", Line).show([("── Console, read-only; o attaches ──", "dim")])
         self._draw()
         self._wake.set()
         self._follow()
-        self._watch_console()
+        self._watch()
+        self.turned()
         self.set_interval(1.0, self._draw)
+
+    async def on_unmount(self) -> None:
+        await self.app.seat.close_metrics()
 
     # ------------------------------------------------------------------ reading
 
@@ -116,12 +125,15 @@ class DetailScreen(ActingScreen):
         seat, tab, view = self.app.seat, self.tabs[self.tab], self.view
         ctx, listing, key, now = seat.ctx, seat.listings[view.kind], self.row[view.key], seat.now()
 
-        def read(session: Any) -> tuple[Row | None, Lines]:
+        def read(session: Any) -> tuple[Row | None, Lines, list[Box | Source]]:
             row = lists.one(session, ctx, listing, key)
-            return row, tab.read(session, ctx, row, now) if row is not None and tab.read else []
+            if row is None:
+                return None, [], []
+            lines = tab.read(session, ctx, row, now) if tab.read else []
+            return row, lines, tab.boxes(session, ctx, row, now) if tab.boxes else []
 
         try:
-            row, lines = await seat.read(read)
+            row, lines, boxes = await seat.read(read)
         except SkydeckError as bad:
             self.app.tell(bad.title, bad.hint, tone="bad")
             return
@@ -136,8 +148,9 @@ class DetailScreen(ActingScreen):
                 self.app.tell(f"{self.called(self.row)} is gone", "q goes back to the list", tone="warn")
         else:
             self.row = row
-            if tab.read and tab is self.tabs[self.tab]:
-                self.query_one("#text", Static).update(page(lines))
+            if tab is self.tabs[self.tab]:
+                self._lines, self._boxes = lines, boxes
+                self._draw_page()
         self._draw()
 
     @property
@@ -145,44 +158,71 @@ class DetailScreen(ActingScreen):
         """Whether there is still something to draw on: what was read may come when the page is being taken down."""
         return self.is_attached and bool(self.query("#text"))
 
-    # ------------------------------------------------------------------ the console
+    # ------------------------------------------------------------------ what hosts are asked for
 
-    @property
-    def _logging(self) -> bool:
-        return self.tabs[self.tab].read is None
+    def _shows(self, *sources: Source) -> bool:
+        """Whether the present page has a part that is read from there."""
+        tab = self.tabs[self.tab]
+        return any(source in (tab.source, *tab.sources) for source in sources)
 
     @work(group="console", exclusive=True)
     async def _watch_console(self) -> None:
-        """The log's tab, or the tail beside the overview, read again every two seconds."""
-        if not self.view.log:
-            return
-        while True:
-            if self._logging or self.tab == 0:
-                await self._read_console(LOG_LINES if self._logging else TAIL_LINES)
-            await asyncio.sleep(TAIL_EVERY)
+        while self._shows(Source.CONSOLE):
+            await self.tail.read(TAIL_LINES)
+            self._draw_page()
+            await asyncio.sleep(LOOK_AGAIN)
 
-    async def _read_console(self, lines: int) -> None:
-        from core.errors import SkydeckError
+    @work(group="metrics", exclusive=True)
+    async def _watch_metrics(self) -> None:
+        while self._shows(Source.LIVE, Source.METRICS):
+            pause = await self.course.read(self.course.span if self._shows(Source.METRICS) else SPANS[0])
+            self._draw_page()
+            await asyncio.sleep(pause)
 
-        tab = self.tab
-        try:
-            text = await self.app.seat.console_log(self.row["id"], lines)
-            shown: Lines = [[(line, "")] for line in safe_lines(text.rstrip()).split("\n")]
-            if not text.strip():
-                shown = [[("The console has said nothing yet.", "dim")]]
-        except (SkydeckError, OSError) as bad:
-            title, hint = getattr(bad, "title", str(bad)), getattr(bad, "hint", "")
-            shown = [[("No console: ", "warn"), (title, "")], [(hint, "dim")]]
-        if tab != self.tab or not self._alive:
+    @work(group="guests", exclusive=True)
+    async def _watch_guests(self) -> None:
+        while self._shows(Source.GUESTS):
+            await self.guests.read()
+            self._draw_page()
+            await asyncio.sleep(EVERY)
+
+    def _watch(self) -> None:
+        """Another page: what it shows is looked at from now on, and nothing else."""
+        self._watch_console()
+        self._watch_metrics()
+        self._watch_guests()
+
+    # ------------------------------------------------------------------ the page
+
+    def _draw_page(self) -> None:
+        """Draw what is known of the present page, in its width."""
+        if not self._alive:
             return
-        if self._logging:
-            scroll = self.query_one("#page", VerticalScroll)
-            at_end = scroll.scroll_y >= scroll.max_scroll_y - 1
-            self.query_one("#text", Static).update(page(shown))
-            if at_end:
-                scroll.scroll_end(animate=False)
+        tab = self.tabs[self.tab]
+        scroll = self.query_one("#page", VerticalScroll)
+        width, height = max(1, scroll.size.width - 2), max(1, scroll.size.height)
+        glyphs = self.app.settings.glyphs
+        if tab.source is Source.METRICS:
+            shown = self.course.page(width, height, glyphs)
+        elif tab.boxes:
+            shown = laid_out([self._box(box) for box in self._boxes], width, height, glyphs) if self._boxes else []
         else:
-            self.query_one("#tail-text", Static).update(page(shown[-max(4, self.size.height - 8) :]))
+            shown = self._lines
+        self.query_one("#text", Static).update(page(shown or [[("…", "dim")]]))
+
+    def _box(self, box: Box | Source) -> Box:
+        """A source as the box that is drawn of it."""
+        if box is Source.LIVE:
+            lines = self.course.brief(self.app.settings.glyphs)
+            return Box(title="Live", lines=lines, right=True, small=True)
+        if box is Source.CONSOLE:
+            tail = self.tail.lines or [[("…", "dim")]]
+            title = "Console, read-only; o attaches"
+            return Box(title=title, lines=lambda width: tail, right=True, tail=True, brief=6)
+        if box is Source.GUESTS:
+            return Box(title="Busiest guests", lines=self.guests.lines(self.app.settings.glyphs), right=True)
+        assert isinstance(box, Box)
+        return box
 
     # ------------------------------------------------------------------ drawing
 
@@ -207,7 +247,6 @@ class DetailScreen(ActingScreen):
         for at, name in enumerate(names):
             tabs += [(f"{pad}{name}{pad}", "on" if at == self.tab else ""), (" ", "")]
         self.query_one("#tabs", Line).show(tabs, hint if spare > len(hint[0][0]) + 2 * len(names) else [])
-        self.query_one("#tail").display = self.view.log and self.tab == 0
         self.draw_keys()
         self.query_one(Bar).status([(f"{self.row.get('id', '')}", "dim")], [("q", "key"), (" back", "dim")])
 
@@ -225,17 +264,20 @@ class DetailScreen(ActingScreen):
 
     def on_resize(self) -> None:
         self._draw()
+        self.call_after_refresh(self._draw_page)
 
     # ------------------------------------------------------------------ moving
 
     def show_tab(self, at: int) -> None:
         if 0 <= at < len(self.tabs) and at != self.tab:
             self.tab = at
-            self.query_one("#text", Static).update(page([[("…", "dim")]]))
+            self._lines, self._boxes = [], []
+            self._draw_page()
             self.query_one("#page", VerticalScroll).scroll_home(animate=False)
             self._draw()
             self._wake.set()
-            self._watch_console()
+            self._watch()
+            self.turned()
 
     def action_turn(self, by: int) -> None:
         self.show_tab((self.tab + by) % len(self.tabs))
@@ -251,6 +293,13 @@ class DetailScreen(ActingScreen):
         if event.character and event.character.isdigit():
             event.stop()
             self.show_tab(int(event.character) - 1)
+
+    def action_span(self, by: int) -> None:
+        """Look further back, or not so far, on a page of plots."""
+        if self.tabs[self.tab].source is Source.METRICS:
+            self.course.wider(by)
+            self._draw_page()
+            self._watch_metrics()
 
     # ------------------------------------------------------------------ verbs
 

@@ -34,7 +34,7 @@ def status(row: Row) -> Cell:
 
 
 def brief(session: Any, ctx: Any, row: Row) -> Lines:
-    """A line a volume; nothing without any."""
+    """A line a volume."""
     rows: list[list[str | Cell]] = [
         [
             (f"{status(each)[0][0]} {each['volume'] or each['volume_id'][:8]}", status(each)[1]),
@@ -44,9 +44,7 @@ def brief(session: Any, ctx: Any, row: Row) -> Lines:
         ]
         for each in of(session, ctx, row)
     ]
-    if not rows:
-        return []
-    return [[("", "")], *table([("VOLUME", 26), ("DEVICE", 7), ("SIZE", 6), ("IS", 10)], rows, none="")]
+    return table([("VOLUME", 26), ("DEVICE", 7), ("SIZE", 6), ("IS", 10)], rows, none="no volume: A plugs one in")
 
 
 def page(session: Any, ctx: Any, row: Row, now: int) -> Lines:

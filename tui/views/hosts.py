@@ -10,7 +10,7 @@ from tui import measured
 from tui.locator import ALL, Locator
 from tui.text import duration
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, Row, Verb
-from tui.view import Cell, Column, Lines, Tab, View
+from tui.view import Box, Cell, Column, Lines, Source, Tab, View, box
 from tui.views import stores
 from tui.views.cells import aged, compact, facts, plain
 from tui.views.policy import needs_role
@@ -52,21 +52,35 @@ def _toggle(session: Any, ctx: Any, id: str, value: str) -> object:
     )
 
 
-def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
-    lines: Lines = [[("! ", "bad"), (row["state_reason"], "bad")], [("", "")]] if row["state"] != "up" else []
-    lines += facts(
-        [
-            ("address", f"{row['ssh_user']}@{row['address']}:{row['port']}" if row["address"] else "this machine"),
-            ("zone", row["availability_zone"]),
-            ("cpu", f"{row['arch']} {row['cpu_model']}"),
-            ("load", f"{row['load1']:.2f}"),
-            ("running", f"{row['running']} guests"),
-            ("instances", row["instances"]),
-        ],
-        columns=2,
-    )
-    lines += facts([("accel", row["accel"])])
-    lines += [[("", "")], [(f"{'':<12} {'HAS':>8} {'CLAIMED':>8} {'MAY BE':>8} {'FREE NOW':>9}", "head")]]
+def overview(session: Any, ctx: Any, row: Row, now: int) -> list[Box | Source]:
+    """What it is, how it does, what is claimed of it, and which guests use most of it."""
+    pairs = [
+        ("address", f"{row['ssh_user']}@{row['address']}:{row['port']}" if row["address"] else "this machine"),
+        ("zone", row["availability_zone"]),
+        ("cpu", f"{row['arch']} {row['cpu_model']}"),
+        ("load", f"{row['load1']:.2f}"),
+        ("guests", f"{row['running']} run, {row['instances']} are placed here"),
+        ("accel", row["accel"]),
+    ]
+    why: Lines = [[("! ", "bad"), (row["state_reason"], "bad")]]
+    return [
+        *([box("State", why, headed=True)] if row["state"] != "up" else []),
+        Box(title="Host", lines=lambda width: facts(pairs, label=8), small=True),
+        Source.LIVE,
+        box("Capacity", _capacity(row), headed=True),
+        Source.GUESTS,
+        Box(
+            title="Versions",
+            lines=lambda width: facts(
+                sorted((row["versions"] or {}).items()), columns=2 if width < 100 else 4, label=8
+            ),
+            brief=4,
+        ),
+    ]
+
+
+def _capacity(row: Row) -> Lines:
+    lines: Lines = [[(f"{'':<8} {'HAS':>8} {'CLAIMED':>8} {'MAY BE':>8} {'FREE NOW':>9}", "head")]]
     for label, key, scale, free in (
         ("vCPUs", "vcpus", 0, None),
         ("RAM", "ram_mb", 20, "ram_free_mb"),
@@ -76,8 +90,8 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
             compact(row[name] << scale) if scale else str(row[name]) for name in (key, f"{key}_used", f"{key}_cap")
         )
         now_free = compact(row[free] << scale) if free else "-"
-        lines.append([(f"{label:<12} {has:>8} {used:>8} {cap:>8} {now_free:>9}", "")])
-    return [*lines, [("", "")], *facts(sorted((row["versions"] or {}).items()), columns=2)]
+        lines.append([(f"{label:<8} {has:>8} {used:>8} {cap:>8} {now_free:>9}", "")])
+    return lines
 
 
 def networking(session: Any, ctx: Any, row: Row, now: int) -> Lines:
@@ -183,9 +197,10 @@ VIEW = View(
     ),
     cannot_new=ADD,
     tabs=(
-        Tab(title="Overview", read=overview),
+        Tab(title="Overview", boxes=overview, sources=(Source.LIVE, Source.GUESTS)),
         Tab(title="Networking", read=networking),
         Tab(title="Storage", read=stores.page),
+        Tab(title="Metrics", source=Source.METRICS),
     ),
     preview=preview,
     empty=lambda session, ctx: [

@@ -61,6 +61,37 @@ def events_page(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     return lines
 
 
+def history(session: Any, ctx: Any, row: Row, now: int) -> Lines:
+    """The newest of it in short lines, for a box: operations that have not succeeded or just did, then events."""
+    from core import listing as lists
+    from core.lists import LISTINGS
+
+    key = str(row.get("id") or row.get("name"))
+    lines: Lines = []
+    for task in lists.page(session, ctx, LISTINGS["operation"], where={"object_id": key}, limit=RECENT // 2):
+        glyph, tone = OPERATION_STATES.get(task["state"], ("?", ""))
+        what = (task["error"] or {}).get("title", "") or task["state"]
+        if task["state"] == "running":
+            left = pace(task, now)
+            what = f"{task['progress']}% {task['step']}{', ' + left if left else ''}"
+        lines.append(
+            [
+                (f"{duration(now - task['created_at']):>4}  ", "dim"),
+                (f"{task['kind']:<20} ", ""),
+                (f"{glyph} {what}", tone),
+            ]
+        )
+    for event in lists.page(session, ctx, LISTINGS["event"], where={"object_id": key}, limit=RECENT):
+        lines.append(
+            [
+                (f"{duration(now - event['at']):>4}  ", "dim"),
+                (f"{event['action']:<20} {event['user_name']} ", ""),
+                (changes(event), "dim"),
+            ]
+        )
+    return lines or [[("none recorded", "dim")]]
+
+
 def recent(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     """The newest of it, for the foot of an overview."""
     return [[("", "")], *events_page(session, ctx, row, now)[:RECENT]]

@@ -9,12 +9,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-
 from tui.charts import Sample, bar, newest, sparkline
 from tui.locator import Locator
 from tui.progress import pace
-from tui.text import duration, safe
+from tui.text import duration
 from tui.verbs import Row
 from tui.view import Cell
 from tui.views.cells import OPERATION_STATES, compact
@@ -467,16 +465,3 @@ def shown(tile: Tile, height: int, *, last: bool) -> tuple[Spot, ...]:
     hidden = len(tile.spots) - room + 1
     more = Spot(key=f"{tile.name}/more", draw=_told((f"  … {hidden} more", "dim")), locator=tile.all)
     return (*tile.spots[: room - 1], more)
-
-
-def drawn(spot: Spot, width: int) -> list[Cell]:
-    """A spot in exactly `width` cells."""
-    cells: list[Cell] = []
-    room = width
-    for text, tone in spot.draw(width):
-        clean = safe(text)
-        if cell_len(clean) > room:
-            clean = fit(clean, room)
-        room -= cell_len(clean)
-        cells.append((clean, tone))
-    return [*cells, (" " * room, "")]

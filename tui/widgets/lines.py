@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -48,6 +48,34 @@ def fit(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return set_cell_size(text, width)
     return set_cell_size(text, max(0, width - 1)) + "…" * (width > 0)
+
+
+def sized(line: Sequence[Cell], width: int) -> list[Cell]:
+    """The cells of a line in exactly `width`: padded, or cut with an ellipsis."""
+    cells: list[Cell] = []
+    room = width
+    for text, tone in line:
+        clean = safe(text)
+        length = cell_len(clean)
+        if length > room:
+            clean, length = fit(clean, room), room
+        if clean:
+            cells.append((clean, tone))
+        room -= length
+    return [*cells, (" " * room, "")] if room else cells
+
+
+def beside(blocks: Sequence[Lines], widths: Sequence[int], *, gap: int = 0) -> Lines:
+    """Blocks of lines side by side, each in its width, as high as the highest."""
+    lines: Lines = []
+    for row in range(max((len(block) for block in blocks), default=0)):
+        cells: list[Cell] = []
+        for place, (block, width) in enumerate(zip(blocks, widths, strict=True)):
+            if place and gap:
+                cells.append((" " * gap, ""))
+            cells += sized(block[row] if row < len(block) else [], width)
+        lines.append(cells)
+    return lines
 
 
 class Line(Widget):

@@ -11,8 +11,8 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widget import Widget
 
-from tui.views.pulse import Spot, Tile, columns_of, drawn, heights, shown
-from tui.widgets.lines import TONES, fit
+from tui.views.pulse import Spot, Tile, columns_of, heights, shown
+from tui.widgets.lines import TONES, fit, sized
 
 GAP = 2
 """Cells between columns."""
@@ -183,7 +183,7 @@ class Tiles(Widget, can_focus=True):
 
 def _line(spot: Spot, width: int, cursor: Style | None) -> Text:
     text = Text()
-    for content, tone in drawn(spot, width):
+    for content, tone in sized(spot.draw(width), width):
         # On the cursor's background "dim" could not be read.
         style = TONES["" if cursor is not None and tone in ("dim", "off") else tone]
         text.append(content, style)
