@@ -60,25 +60,27 @@ VIEWS: dict[str, View] = {
 FIRST = "instance"
 """What the app begins with."""
 
-_WORDS: dict[str, str] = {
-    word: view.kind for view in VIEWS.values() for word in (*view.aliases, view.kind, view.title.lower())
-}
+
+def _words() -> dict[str, str]:
+    """Word to kind."""
+    return {word: view.kind for view in VIEWS.values() for word in (*view.aliases, view.kind, view.title.lower())}
 
 
 def known(word: str) -> bool:
     """Whether the word stands for exactly one thing."""
-    return word.lower() in _WORDS or word.lower() in COMMANDS
+    return word.lower() in _words() or word.lower() in COMMANDS
 
 
 def kind_of(word: str) -> str | None:
     """The noun an alias, a kind or a title means."""
-    return _WORDS.get(word.lower())
+    return _words().get(word.lower())
 
 
 def suggest(text: str) -> list[str]:
     """Titles and commands that contain the text, an exact alias first."""
     needle = text.lower()
-    exact = [VIEWS[_WORDS[needle]].title.lower()] if needle in _WORDS else []
+    words = _words()
+    exact = [VIEWS[words[needle]].title.lower()] if needle in words else []
     titles = [view.title.lower() for view in VIEWS.values()]
     names = [*titles, *dict.fromkeys(command.words[0] for command in COMMANDS.values())]
     starts = [name for name in names if name.startswith(needle)]

@@ -220,3 +220,5 @@ class View:
     """The filter of what is wrong with these, for `Z`: `status=error`. Empty: nothing of them can be."""
     copies: tuple[str, ...] = ("id", "name")
     """Columns `c` offers."""
+    commands: bool = False
+    """Whether the command line has it from this declaration alone, for want of a module in tui.cli.nouns."""

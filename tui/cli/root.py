@@ -54,16 +54,34 @@ class _Commands(Mapping[str, Any]):
     """The nouns' commands, imported one by one as they are asked for."""
 
     def __getitem__(self, word: str) -> Any:
+        if word not in NOUNS:
+            return self._declared(word)
         module = importlib.import_module(f"tui.cli.nouns.{NOUNS[word]}")
         command = get_command(module.app)
         command.name = word
         return command
 
+    def _declared(self, word: str) -> Any:
+        """Of a noun that is nothing but its view's declaration. Raises KeyError."""
+        from tui.cli import declared
+
+        command = get_command(declared.app_of(_declared()[word]))
+        command.name = word
+        return command
+
     def __iter__(self) -> Iterator[str]:
-        return iter(NOUNS)
+        return iter([*NOUNS, *_declared()])
 
     def __len__(self) -> int:
-        return len(NOUNS)
+        return len(list(iter(self)))
+
+
+def _declared() -> Mapping[str, Any]:
+    """Word to view. All views are loaded for this: only where a word is none of the above, or all are asked for."""
+    from tui import registry
+    from tui.forms import derived
+
+    return {derived.noun(view): view for view in registry.VIEWS.values() if view.commands}
 
 
 class Root(TyperGroup):
@@ -74,7 +92,7 @@ class Root(TyperGroup):
         self.commands = _Commands()  # type: ignore[assignment]
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(NOUNS)
+        return list(self.commands)
 
     def main(
         self,

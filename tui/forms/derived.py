@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.forms.command import command
-from tui.view import Field, Form, Loaded, View
+from tui.view import Field, Form, Holds, Loaded, View
 
 NAME = "name"
 """The field that is an argument, not an option, of the command that makes one."""
@@ -22,6 +22,11 @@ def noun(view: View) -> str:
 def option(field: Field) -> str:
     """`--flow-rate` of the field `flow_rate`."""
     return f"--{field.called.replace('_', '-')}"
+
+
+def off(named: str) -> str:
+    """`--no-shared` of `--shared`."""
+    return f"--no-{named.removeprefix('--')}"
 
 
 def verb(view: View, form: Form) -> str:
@@ -42,7 +47,10 @@ def commands(view: View, form: Form, loaded: Loaded, values: dict[str, str]) -> 
         value = values.get(field.name, "").strip()
         if (field.name == NAME and what == "create") or value == loaded.values.get(field.name, ""):
             continue
-        line.extend([f"{option(field)}={value}"] if value.startswith("-") or not value else [option(field), value])
+        if field.holds is Holds.FLAG:
+            line.either(value == "True", option(field), off(option(field)))
+        else:
+            line.extend([f"{option(field)}={value}"] if value.startswith("-") or not value else [option(field), value])
     if what != "create":
         return [line.end(loaded.values.get(view.key, ""))]
     return [line.end(*[each for each in [values.get(NAME, "").strip()] if each])]

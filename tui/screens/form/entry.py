@@ -33,6 +33,7 @@ class Entry(Vertical):
         else:
             widget = Input(value, placeholder=field.hint, id=field.name, compact=True, select_on_focus=False)
         self.widget = widget
+        self._wrong = Static(classes="wrong", markup=False)
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="field"):
@@ -40,7 +41,7 @@ class Entry(Vertical):
             label.show([(f"{self.field.label:<{LABEL}}", "dim")])
             yield label
             yield self.widget
-        yield Static(classes="wrong", markup=False)
+        yield self._wrong
 
     @property
     def value(self) -> str:
@@ -48,8 +49,7 @@ class Entry(Vertical):
 
     def say(self, title: str, hint: str, tone: str) -> None:
         """What is wrong with it, and the next act, right below; an empty title takes that away."""
-        wrong = self.query_one(".wrong", Static)
-        wrong.display = bool(title)
+        self._wrong.display = bool(title)
         if title:
             cells: list[Cell] = [("! ", tone), (title, tone)]
-            wrong.update(page([[*cells, (f"  {hint}", "")] if hint else cells]))
+            self._wrong.update(page([[*cells, (f"  {hint}", "")] if hint else cells]))

@@ -59,6 +59,8 @@ class FormScreen(Screen[None]):
         self._fields: list[Field] = []
         self._submit_when_loaded = False
         self._busy = False
+        self._over = False
+        """Submitted or left: what is judged now is nobody's."""
         self._touched = False
         self._verdict = Verdict()
         self._drafted = False
@@ -177,7 +179,7 @@ class FormScreen(Screen[None]):
             )
         except SkydeckError as bad:
             verdict = Verdict(refused=bad)
-        if self.is_attached and not self._busy:
+        if not self._over and not self._busy:
             self._show(verdict)
 
     def _show(self, verdict: Verdict, *, submitted: bool = False) -> None:
@@ -252,6 +254,7 @@ class FormScreen(Screen[None]):
             return
         finally:
             self._busy = False
+        self._over = True
         self.app.kept.drop(self._key)
         self.app.kept.submitted(seat.config.home, ctx.project_id, self._view.kind, self._form, values)
         self.dismiss()
@@ -302,6 +305,7 @@ class FormScreen(Screen[None]):
                 self.app.kept.leave(self._key, values)
             else:
                 self.app.kept.drop(self._key)
+        self._over = True
         self.dismiss()
 
 
