@@ -20,6 +20,7 @@ from core.errors import Invalid
 from core.identity.policy import authorize
 from core.identity.projects import Project
 from core.sql import select
+from core.store import now
 
 Row = dict[str, Any]
 
@@ -50,6 +51,9 @@ class Listing:
     """What `/text` and markers by name look at."""
     search: tuple[str, ...] = ("name",)
     """Columns a free text filter looks into."""
+    terms: dict[str, Callable[[int, str], Any]] = dataclasses.field(default_factory=dict)
+    """Filters that mean more than that a column has a value: (now in microseconds, what was typed) to a WHERE. Raise
+    Invalid for what they cannot understand."""
     sort: str = "name"
     """The usual order; `-column` for descending."""
     enrich: Callable[[Session, list[Row]], None] = lambda session, rows: None
@@ -87,7 +91,7 @@ def page(
     text: str = "",
 ) -> list[Row]:
     """The `limit` rows after the one whose key is `marker`. Raises Invalid for an unknown column or marker."""
-    query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
+    query, order = _query(session, ctx, listing, sort=sort, where=where or {}, text=text)
     if marker is not None:
         found = session.execute(query.where(_keyed(listing, marker))).mappings().first()
         if found is None:
@@ -111,7 +115,7 @@ def window(
     text: str = "",
 ) -> list[Row]:
     """Rows by position, for a screen that scrolls."""
-    query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
+    query, order = _query(session, ctx, listing, sort=sort, where=where or {}, text=text)
     query = _ordered(listing, query, order)
     return _rows(session, listing, query.offset(offset).limit(limit))
 
@@ -126,7 +130,7 @@ def keys(
     text: str = "",
 ) -> list[str]:
     """Every key in order: what marks and the cursor stand on."""
-    query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
+    query, order = _query(session, ctx, listing, sort=sort, where=where or {}, text=text)
     query = _ordered(listing, query, order)
     query = query.with_only_columns(listing.columns[listing.key], maintain_column_froms=True)
     return list(session.execute(query).scalars())
@@ -143,7 +147,7 @@ def position(
     text: str = "",
 ) -> int | None:
     """Where a row stands in the order, counted from 0; None when it is not in the list. A screen's cursor asks this."""
-    query, order = _query(ctx, listing, sort=sort, where=where or {}, text=text)
+    query, order = _query(session, ctx, listing, sort=sort, where=where or {}, text=text)
     found = session.execute(query.where(_keyed(listing, key))).mappings().first()
     if found is None:
         return None
@@ -154,7 +158,7 @@ def position(
 
 def present(session: Session, ctx: Context, listing: Listing, wanted: Sequence[str]) -> set[str]:
     """Which of these keys the caller still sees, whatever the filter: what marks are checked with."""
-    query, _ = _query(ctx, listing, sort=None, where={}, text="", by_key=True)
+    query, _ = _query(session, ctx, listing, sort=None, where={}, text="", by_key=True)
     column = listing.columns[listing.key]
     only = query.with_only_columns(column, maintain_column_froms=True)
     found: set[str] = set()
@@ -167,9 +171,10 @@ def present(session: Session, ctx: Context, listing: Listing, wanted: Sequence[s
 def count(
     session: Session, ctx: Context, listing: Listing, *, where: dict[str, str] | None = None, text: str = ""
 ) -> int:
-    query, _ = _query(ctx, listing, sort=None, where=where or {}, text=text)
+    query, _ = _query(session, ctx, listing, sort=None, where=where or {}, text=text)
     key = listing.columns[listing.key]
-    used = [listing.columns[name] for name in (*(where or {}), *(listing.search if text else ()))]
+    names = (*(where or {}), *(listing.search if text else ()))
+    used = [None if name in listing.terms else _column(listing, name) for name in names]
     if (table := _one_table(listing, used)) is not None:
         narrowed = select(func.count()).select_from(table)
         if query.whereclause is not None:
@@ -188,9 +193,9 @@ def tally(
     where: dict[str, str] | None = None,
 ) -> dict[tuple[Any, ...], int]:
     """How many rows there are of each combination of these columns' values: what a list filtered by them shows."""
-    query, _ = _query(ctx, listing, sort=None, where=where or {}, text="")
+    query, _ = _query(session, ctx, listing, sort=None, where=where or {}, text="")
     grouped = [_comparable(listing, name) for name in columns]
-    used = [*grouped, *(listing.columns[name] for name in where or {})]
+    used = [*grouped, *(None if name in listing.terms else _column(listing, name) for name in where or {})]
     table = _one_table(listing, used)
     narrowed: Any = query.with_only_columns(
         *grouped, func.count(listing.columns[listing.key]), maintain_column_froms=True
@@ -224,21 +229,21 @@ def _one_table(listing: Listing, used: Sequence[Any]) -> Any:
 
 def one(session: Session, ctx: Context, listing: Listing, key: str) -> Row | None:
     """A single row by key; None when it is gone or not the caller's to see."""
-    query, _ = _query(ctx, listing, sort=None, where={}, text="", by_key=True)
+    query, _ = _query(session, ctx, listing, sort=None, where={}, text="", by_key=True)
     rows = _rows(session, listing, query.where(_keyed(listing, key)))
     return rows[0] if rows else None
 
 
 def those(session: Session, ctx: Context, listing: Listing, condition: Any, *, limit: int | None = None) -> list[Row]:
     """The rows that a WHERE of one's own chooses, of all that the caller sees by its key, in the usual order."""
-    query, order = _query(ctx, listing, sort=None, where={}, text="", by_key=True)
+    query, order = _query(session, ctx, listing, sort=None, where={}, text="", by_key=True)
     query = _ordered(listing, query.where(condition), order)
     return _rows(session, listing, query.limit(limit) if limit is not None else query)
 
 
 def how_many(session: Session, ctx: Context, listing: Listing, condition: Any) -> int:
     """How many `those` would answer without a limit."""
-    query, _ = _query(ctx, listing, sort=None, where={}, text="", by_key=True)
+    query, _ = _query(session, ctx, listing, sort=None, where={}, text="", by_key=True)
     counted = query.where(condition).with_only_columns(
         func.count(listing.columns[listing.key]), maintain_column_froms=True
     )
@@ -252,7 +257,14 @@ def _rows(session: Session, listing: Listing, query: Select[Any]) -> list[Row]:
 
 
 def _query(
-    ctx: Context, listing: Listing, *, sort: str | None, where: dict[str, str], text: str, by_key: bool = False
+    session: Session,
+    ctx: Context,
+    listing: Listing,
+    *,
+    sort: str | None,
+    where: dict[str, str],
+    text: str,
+    by_key: bool = False,
 ) -> tuple[Select[Any], list[tuple[str, bool]]]:
     authorize(ctx, listing.rule)
     if ctx.all_projects:
@@ -262,7 +274,11 @@ def _query(
         if narrowed is not True:
             query = query.where(narrowed)
     for column, wanted in where.items():
-        query = query.where(_matches(listing, column, wanted))
+        if (term := listing.terms.get(column)) is not None:
+            hit = term(now(session), wanted.removeprefix("!"))
+            query = query.where(~hit if wanted.startswith("!") else hit)
+        else:
+            query = query.where(_matches(listing, column, wanted))
     if text:
         query = query.where(_contains(listing, text))
     return query, _order(listing, sort or listing.sort)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func
-from sqlmodel import col
+from typing import Any
 
+from sqlalchemy import func, literal
+from sqlmodel import Session, col
+
+from core import moments
 from core.compute.flavors import Flavor
 from core.compute.flavors import visible as flavor_visible
 from core.compute.instances.reads import LISTING as INSTANCES
@@ -14,10 +17,11 @@ from core.events import Event
 from core.hosts.aggregates import Aggregate
 from core.hosts.drift import Finding
 from core.hosts.hosts import Host
+from core.identity import usage
 from core.identity.projects import Project
 from core.identity.users import User
 from core.images import lists as images
-from core.listing import Listing, own
+from core.listing import Listing, Row, own
 from core.network import lists as network
 from core.operations.operations import Operation
 from core.sql import select
@@ -128,6 +132,15 @@ _instances_of = (
     .scalar_subquery()
 )
 
+
+def _with_use(session: Session, rows: list[Row]) -> None:
+    """`use`: {instances, cores, ram (MiB), gigabytes: [used, limit]}, a limit of -1 is none; and `users`."""
+    found = usage.of_projects(session, [row["id"] for row in rows])
+    for row in rows:
+        row["use"] = dict(found[row["id"]])
+        row["users"] = row["use"].pop("users")
+
+
 PROJECTS = Listing(
     kind="project",
     rule="project:list",
@@ -141,6 +154,7 @@ PROJECTS = Listing(
     source=lambda query: query.select_from(Project),
     scope=lambda ctx: True if ctx.is_admin else col(Project.id) == ctx.project_id,
     search=("name", "id"),
+    enrich=_with_use,
 )
 
 USERS = Listing(
@@ -182,6 +196,34 @@ OPERATIONS = Listing(
     sort="-seq",
 )
 
+_outcome = (
+    select(Operation.state)
+    .where(col(Operation.object_id) == col(Event.object_id), col(Operation.request_id) == col(Event.request_id))
+    .order_by(col(Operation.seq))
+    .limit(1)
+    .correlate(Event)
+    .scalar_subquery()
+)
+
+
+def _acted(now: int, text: str) -> Any:
+    """`instance.create`, `instance`, `create`."""
+    action, word = func.lower(Event.action), text.lower()
+    return (
+        (action == word) | action.startswith(f"{word}.", autoescape=True) | action.endswith(f".{word}", autoescape=True)
+    )
+
+
+def _about(now: int, text: str) -> Any:
+    """A piece of its name, the beginning of its id, or its noun."""
+    word = text.lower()
+    return (
+        func.lower(Event.object_name).contains(word, autoescape=True)
+        | col(Event.object_id).startswith(word, autoescape=True)
+        | (col(Event.object_kind) == word)
+    )
+
+
 EVENTS = Listing(
     kind="event",
     rule="event:list",
@@ -195,6 +237,7 @@ EVENTS = Listing(
         "user_name": col(Event.user_name),
         "source": col(Event.source),
         "request_id": col(Event.request_id),
+        "result": func.coalesce(_outcome, literal("done")),
         "before": col(Event.before),
         "after": col(Event.after),
         "project_id": col(Event.project_id),
@@ -203,6 +246,13 @@ EVENTS = Listing(
     scope=own(col(Event.project_id)),
     name="object_name",
     search=("object_name", "action", "user_name"),
+    terms={
+        "actor": lambda now, text: func.lower(Event.user_name).contains(text.lower(), autoescape=True),
+        "action": _acted,
+        "object": _about,
+        "since": lambda now, text: col(Event.at) >= moments.parse(text, now=now),
+        "until": lambda now, text: col(Event.at) < moments.parse(text, now=now),
+    },
     sort="-id",
 )
 
