@@ -140,9 +140,7 @@ def _named(session: Session, ctx: Context, remedy: Remedy, hosts: list[HostView]
     name = session.execute(query).scalar_one_or_none()
     if name is None:
         return remedy
-    return dataclasses.replace(
-        remedy, act=f"{name} on {remedy.host} holds that much: delete it, or take a smaller one."
-    )
+    return dataclasses.replace(remedy, act=f"{name} on {remedy.host} holds that much: delete it.")
 
 
 def _sizes(session: Session, ctx: Context, found: Why) -> list[Size]:

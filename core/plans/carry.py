@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import groupby
 
 from sqlmodel import col
@@ -80,7 +80,7 @@ def carry_out(
 
 
 def _operations(answer: object) -> list[str]:
-    found = answer if isinstance(answer, Iterable) and not isinstance(answer, str) else [answer]
+    found = answer if isinstance(answer, list) else [answer]
     return [one.id for one in found if isinstance(one, Operation)]
 
 
