@@ -317,7 +317,7 @@ def _keyed(listing: Listing, text: str) -> ColumnElement[bool]:
 
 
 def _matches(listing: Listing, column: str, wanted: str) -> ColumnElement[bool]:
-    """`value`, `one,another`, `!value`; numbers compare as numbers, words without regard to case; an empty word is what
+    """`value`, `one,another`, `begins*`, `!value`; numbers compare as numbers, words without regard to case; an empty word is what
     is not set."""
     expression = _comparable(listing, column)
     negated = wanted.startswith("!")
@@ -351,6 +351,8 @@ def _equals(expression: Any, column: str, value: str) -> ColumnElement[bool]:
         equal = expression == int(value)
     else:
         equal = func.lower(expression) == value.lower()
+        if value.endswith("*"):
+            equal = or_(equal, func.lower(expression).startswith(value[:-1].lower(), autoescape=True))
     return equal
 
 

@@ -48,6 +48,12 @@ class Asked:
             return [Candidate(one.strip().rpartition(" ")[2], f"{self.before}{one}") for one in holding[:MOST]]
         return [Candidate(one, f"{self.before}{quoted(one)}{ends}") for one in holding[:MOST]]
 
+    def terms(self, columns: Iterable[str]) -> list[Candidate]:
+        """In the place of a project a filter may begin as well: `status=`."""
+        if self.what != "project" or not self.typed:
+            return []
+        return dataclasses.replace(self, what="column").candidates(columns)
+
 
 def asked(text: str, *, is_command: Callable[[str], bool]) -> Asked:
     """What is typed at the end of a command line (without its `:`)."""

@@ -184,6 +184,9 @@ class TypingScreen(Screen[None]):
             return COMMANDS[asked.column].complete(self.app, asked.typed)
         if kind is None or asked.what not in ("column", "sort"):
             return ()
+        return self._columns_of(kind)
+
+    def _columns_of(self, kind: str) -> list[str]:
         view = registry.VIEWS[kind]
         listing = self.app.seat.listings.get(kind)
         columns = shape.available(view, listing.plain if listing else ())
@@ -209,7 +212,7 @@ class TypingScreen(Screen[None]):
         except SkydeckError:
             return  # no such column: said when the line is entered
         if self.is_attached and self.query_one(Bar).typing and self._typed == typed:
-            self._candidates = asked.candidates(found)
+            self._candidates = [*asked.candidates(found), *asked.terms(self._columns_of(kind))]
             self._draw_candidates()
 
     def _draw_candidates(self) -> None:

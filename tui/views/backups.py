@@ -315,4 +315,5 @@ VIEW = View(
         (f"of {row['volume_name'] or row['volume_id'][:8]}", ""),
     ],
     sort="-created_at",
+    faults="status=error*",
 )

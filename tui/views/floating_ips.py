@@ -179,4 +179,5 @@ VIEW = View(
     name="address",
     sort="address",
     copies=("id", "address"),
+    faults="status=ERROR",
 )

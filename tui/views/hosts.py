@@ -211,4 +211,5 @@ VIEW = View(
     enter=lambda row: Locator(kind="instance", project=ALL, filter=f"host={row['name']}"),
     headline=lambda row, now: [(row["id"][:8], "dim"), state(row, now), (row["address"] or "this machine", "")],
     copies=("id", "name", "address"),
+    faults="state=!up",
 )

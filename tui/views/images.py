@@ -322,4 +322,5 @@ VIEW = View(
     preview=preview,
     empty=lambda session, ctx: [("No images yet.", "head"), (f"Bring one: {BRING[1]}", "")],
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), (compact(row["size"]), "")],
+    faults="status=killed,error*",
 )

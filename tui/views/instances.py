@@ -382,4 +382,5 @@ VIEW = View(
     headline=headline,
     empty=empty,
     copies=("id", "name", "ip"),
+    faults="status=ERROR",
 )

@@ -353,4 +353,5 @@ VIEW = View(
     enter=lambda row: within("port", "network", row),
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), kind(row, now), (row["cidr"], "")],
     copies=("id", "name", "cidr"),
+    faults="status=ERROR",
 )

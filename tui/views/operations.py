@@ -139,4 +139,5 @@ VIEW = View(
     name="object_name",
     sort="-seq",
     copies=("id", "request_id"),
+    faults="state=failed,blocked",
 )

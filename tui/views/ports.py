@@ -373,4 +373,5 @@ VIEW = View(
     name="label",
     sort="ip",
     copies=("id", "label", "mac", "ip"),
+    faults="status=ERROR",
 )

@@ -357,4 +357,5 @@ VIEW = View(
     ],
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), way_out(row, now), (_outside(row), "")],
     copies=("id", "name"),
+    faults="status=ERROR",
 )

@@ -218,4 +218,5 @@ VIEW = View(
     ],
     empty=lambda session, ctx: [("No snapshots yet.", "head"), ("n takes one; I does on a volume.", "")],
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), (f"of {row['volume']}", "")],
+    faults="status=error*",
 )

@@ -43,4 +43,5 @@ VIEW = View(
         size(row, now),
         (row["type"] or "no type", ""),
     ],
+    faults="status=error*",
 )
