@@ -212,6 +212,8 @@ class View:
     """An action of the browser for Enter instead."""
     headline: Callable[[Row, int], list[Cell]] = lambda row, now: []
     """The detail page's title line, after the name."""
+    presets: Callable[[Any], Sequence[str]] = lambda ctx: ()
+    """(context) to the filters that one key goes through, the empty one among them."""
     key: str = "id"
     name: str = "name"
     sort: str = "name"

@@ -280,7 +280,9 @@ class Engine:
 
     async def _turn_back(self, work: Work, why: str, error: SkydeckError | None) -> None:
         """From here on what was begun is undone, also by the next engine."""
-        work.note(undo={"why": why, "error": error.to_json() if error else None})
+        begun = work.data.get("begun", [])
+        step = begun[-1] if begun else ""
+        work.note(undo={"why": why, "step": step, "error": error.to_json() if error else None})
         await work.write(lambda session: None)
 
     async def _undo(self, kind: Kind, work: Work) -> None:

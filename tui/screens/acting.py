@@ -345,6 +345,13 @@ class ActingScreen(TrustingScreen, TypingScreen):
         assert row is not None
         self.app.push_screen(KinScreen(self.view, row, up=True))
 
+    def go_open_target(self, row: Row | None) -> None:
+        """The page of what an operation or an event is about."""
+        from tui.finding import opening
+
+        assert row is not None
+        opening.open_object(self.app, row["object_kind"], row["object_id"])
+
     def go_owner(self, row: Row | None) -> None:
         """The page of what it belongs to."""
         from tui.finding import opening

@@ -421,7 +421,18 @@ class BrowserScreen(ShapingScreen):
         self.visit(self.locator, remember=False)
 
     def go_projects(self, row: Row | None) -> None:
-        self.visit(Locator(kind="project"))
+        """Choose where to work; what is looked at stays."""
+        from tui.finding.projects import PICK, chosen
+        from tui.screens.pick import PickScreen
+
+        self.app.push_screen(PickScreen(PICK, {}, self.app.seat.ctx.project_name), lambda id: chosen(self, id))
+
+    def go_next_preset(self, row: Row | None) -> None:
+        """The next of the view's usual filters."""
+        presets = self.view.presets(self.app.seat.ctx)
+        at = presets.index(self.locator.filter) + 1 if self.locator.filter in presets else 0
+        if presets:
+            self.visit(dataclasses.replace(self.locator, filter=presets[at % len(presets)]), remember=False)
 
     def go_operations(self, row: Row | None) -> None:
         self.visit(Locator(kind="operation"))

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tui.progress import pace
 from tui.text import duration
-from tui.verbs import COPY, DESCRIBE, EVENTS, OPEN, YAML, Confirm, Reason, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, OPEN, YAML, Confirm, Needs, Reason, Row, Verb
 from tui.view import Cell, Column, Lines, Tab, View
 from tui.views.cells import OPERATION_STATES, aged, facts, plain, short
 from tui.views.funnel import funnel_lines
 from tui.views.policy import needs_role
 
+BAR = 4
+"""Cells of a running one's bar."""
+
+_STEPS = {"done": ("+", "ok"), "begun": ("~", "busy"), "undone": ("<", "warn"), "waiting": (".", "dim")}
+
 
 def state(row: Row, now: int) -> Cell:
     glyph, tone = OPERATION_STATES.get(row["state"], ("?", ""))
-    progress = f" {row['progress']}%" if row["state"] == "running" else ""
-    return f"{glyph} {row['state']}{progress}", tone
+    if row["state"] == "running":
+        filled = round(BAR * row["progress"] / 100)
+        return f"{glyph} [{'#' * filled}{'-' * (BAR - filled)}] {row['progress']}%", tone
+    return f"{glyph} {row['state']}", tone
 
 
 def _note(row: Row, now: int) -> Cell:
@@ -82,8 +90,30 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
         columns=2,
     )
     lines += facts([("request", found.request_id), ("object", f"{found.object_kind} {found.object_id}")])
+    lines += [[("", "")], [("Steps", "head")], *_steps(found)]
     why = funnel_lines(error.get("funnel") or found.data.get("funnel") or {})
     return [*lines, [("", "")], [("Placement", "head")], *why] if why else lines
+
+
+def _steps(found: Any) -> Lines:
+    """One a line: done, begun, undone, or where it ended and why."""
+    from core.operations.steps import steps
+
+    lines: Lines = []
+    for step in steps(found.kind, found.data, running=found.step, state=found.state):
+        glyph, tone = _STEPS.get(step.state, ("!", "bad"))
+        cells: list[Cell] = [(f"  {glyph} ", tone), (f"{step.name:<20} ", ""), (f"{step.state:<10} ", tone)]
+        if step.state not in _STEPS and found.error:
+            cells.append((found.error.get("title", ""), "bad"))
+        elif step.state == "begun" and found.attempt > 1:
+            cells.append((f"try {found.attempt}", "warn"))
+        lines.append(cells)
+    return lines or [[("  none is known", "dim")]]
+
+
+def _presets(ctx: Any) -> tuple[str, ...]:
+    """All, mine, those not yet ended, those that went wrong."""
+    return "", f"user_name={ctx.user_name}", "state=ready,running,blocked", "state=failed,blocked"
 
 
 VIEW = View(
@@ -102,8 +132,16 @@ VIEW = View(
         Column(title="AGE", key="seq", width=4, cell=aged("created_at"), right=True),
     ),
     verbs=(
-        Verb(**{**OPEN.__dict__, "label": "why", "help": "What happened, and why"}),
-        DESCRIBE,
+        dataclasses.replace(OPEN, label="target", help="Open what it is about", action="open_target"),
+        dataclasses.replace(DESCRIBE, label="why", help="What happened, step by step, and why"),
+        Verb(
+            name="show",
+            key="m",
+            label="mine/open/failed",
+            help="All, mine, those not yet ended, those that went wrong",
+            needs=Needs.NOTHING,
+            action="next_preset",
+        ),
         Verb(
             name="retry",
             key="r",
@@ -136,6 +174,7 @@ VIEW = View(
     ],
     empty=lambda session, ctx: [("No operations yet.", "head"), ("Whatever is asked for appears here.", "dim")],
     headline=lambda row, now: [(row["kind"], ""), state(row, now)],
+    presets=_presets,
     name="object_name",
     sort="-seq",
     copies=("id", "request_id"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from tui.forms.command import Command, command
 from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb, deletion
-from tui.view import Column, Field, Form, Lines, Loaded, Tab, View
+from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import facts, plain, yes_no
 from tui.views.policy import needs_role
 
@@ -37,6 +37,19 @@ def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
     return [line.end(values["name"].strip())]
 
 
+def used(row: Row, resource: str) -> Cell:
+    """`12/20`: what a project uses of a quota; ram and volumes in GiB."""
+    use, limit = row["use"][resource]
+    tone = "" if limit < 0 else "bad" if use >= limit else "warn" if use >= limit * 0.8 else ""
+    if resource == "ram":
+        use, limit = use >> 10, limit >> 10 if limit >= 0 else limit
+    return f"{use}/{limit if limit >= 0 else '-'}", tone
+
+
+def _used(resource: str) -> Any:
+    return lambda row, now: used(row, resource)
+
+
 def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     from core.identity import quotas
 
@@ -55,10 +68,14 @@ VIEW = View(
     title="Projects",
     aliases=("p", "project"),
     columns=(
-        Column(title="NAME", key="name", width=20, grow=14),
-        Column(title="INST", key="instances", width=5, right=True),
+        Column(title="NAME", key="name", width=16, grow=18),
+        Column(title="INST", key="instances", width=8, cell=_used("instances"), right=True),
+        Column(title="VCPU", width=8, cell=_used("cores"), right=True),
+        Column(title="RAM", width=8, cell=_used("ram"), right=True),
+        Column(title="VOL G", width=9, cell=_used("gigabytes"), right=True),
+        Column(title="USERS", width=5, cell=plain("users"), right=True),
         Column(title="ENABLED", key="enabled", width=7, cell=yes_no("enabled")),
-        Column(title="DESCRIPTION", key="description", width=24, grow=40, cell=plain("description")),
+        Column(title="DESCRIPTION", key="description", width=24, grow=40, cell=plain("description"), wide=True),
         Column(title="ID", key="id", width=32, wide=True),
     ),
     verbs=(

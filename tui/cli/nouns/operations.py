@@ -32,23 +32,9 @@ def _find(session: Any, ctx: Any, name: str) -> Row:
 
 
 def _steps(kind: str, data: dict[str, Any], *, running: str, state: str) -> list[dict[str, str]]:
-    """Each step of the kind: done, begun, undone or waiting, as the engine noted it."""
-    from core.operations.kinds import KINDS
+    from core.operations.steps import steps
 
-    known = KINDS.get(kind)
-    done, begun = data.get("done", []), data.get("begun", [])
-    names = [step.name for step in known.steps] if known else [*begun]
-
-    def stands(name: str) -> str:
-        if name in done:
-            return "done"
-        if name in begun and name == running and state in ("failed", "cancelled"):
-            return state
-        if name in begun:
-            return "undone" if data.get("undo") else "begun"
-        return "waiting"
-
-    return [{"step": name, "state": stands(name)} for name in names]
+    return [{"step": step.name, "state": step.state} for step in steps(kind, data, running=running, state=state)]
 
 
 def _shown_steps(steps: list[dict[str, str]]) -> str:
