@@ -317,8 +317,8 @@ def _keyed(listing: Listing, text: str) -> ColumnElement[bool]:
 
 
 def _matches(listing: Listing, column: str, wanted: str) -> ColumnElement[bool]:
-    """`value`, `one,another`, `begins*`, `!value`; numbers compare as numbers, words without regard to case; an empty word is what
-    is not set."""
+    """`value`, `one,another`, `begins*`, `!value`; numbers compare as numbers, words without regard to case; an
+    empty word is what is not set."""
     expression = _comparable(listing, column)
     negated = wanted.startswith("!")
     value = wanted.removeprefix("!")

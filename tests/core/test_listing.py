@@ -274,7 +274,7 @@ def test_where(full: World, where: dict[str, str], names: list[str]) -> None:
         ("!web", ["b", "a", "B", "é", "a", "z", "a", "_"]),
         ("%", []),
         ("_", ["_"]),
-        ("we 2", ["web-2"]),
+        ("we -2", ["web-2"]),
         ("web !10", ["web-2"]),
         ("! web !", ["web-10", "web-2"]),
         ("-f w2", ["web-2"]),

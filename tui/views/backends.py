@@ -294,7 +294,6 @@ VIEW = View(
     ],
     empty=lambda session, ctx: [("No backends.", "head"), ("n makes one (admin).", "")],
     headline=lambda row, now: [(row["id"][:8], "dim"), state(row, now), (row["driver"], "")],
-    faults="reached=no",
 )
 
 
