@@ -251,14 +251,14 @@ class Skydeck(App[None], inherit_bindings=False):
 
     # ------------------------------------------------------------------ saying
 
-    def keep(self, title: str, hint: str = "", *, tone: str) -> None:
-        """Into the messages, without showing it."""
-        self.notes.add(Note(at=self.seat.now(), tone=tone, title=title, hint=hint))
+    def keep(self, title: str, hint: str = "", *, tone: str, about: tuple[str, str] | None = None) -> None:
+        """Into the messages, without showing it. `about`: (kind, key) of the object that the message opens."""
+        self.notes.add(Note(at=self.seat.now(), tone=tone, title=title, hint=hint, about=about))
         self.browser.draw_status()
 
-    def tell(self, title: str, hint: str = "", *, tone: str) -> None:
+    def tell(self, title: str, hint: str = "", *, tone: str, about: tuple[str, str] | None = None) -> None:
         """Show a message at the bottom for a while, and keep it."""
-        self.keep(title, hint, tone=tone)
+        self.keep(title, hint, tone=tone, about=about)
         for screen in reversed(self.screen_stack):
             if bars := screen.query(Bar):
                 bars.first().say(title, hint, tone)

@@ -17,6 +17,8 @@ class Note:
     title: str
     hint: str = ""
     """The next act."""
+    about: tuple[str, str] | None = None
+    """(kind, key) of the object it is about."""
 
 
 class Notes:
@@ -24,11 +26,14 @@ class Notes:
 
     def __init__(self) -> None:
         self._kept: deque[Note] = deque(maxlen=KEPT)
+        self.count = 0
+        """How many there ever were."""
         self.errors = 0
         """Messages of the tone `bad` since they were last looked at."""
 
     def add(self, note: Note) -> None:
         self._kept.append(note)
+        self.count += 1
         if note.tone == "bad":
             self.errors += 1
 

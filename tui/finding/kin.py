@@ -7,36 +7,21 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from textual import on, work
-from textual.app import ComposeResult
+from textual import work
 from textual.binding import Binding
-from textual.widgets import Input
 
 from tui import registry
 from tui.finding import opening
+from tui.finding.linear import LinearScreen
 from tui.finding.lines import GROUP, OBJECT, PART, REST, Asked, matching, read
 from tui.finding.trail import trail
 from tui.locator import ALL, Locator
-from tui.screens.acting import ActingScreen
 from tui.screens.topology import TreeList
-from tui.verbs import COPY, DESCRIBE, EVENTS, GENERAL, OPEN, YAML, Needs, Reason, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, OPEN, YAML, Needs, Reason, Row, Verb
 from tui.view import Cell, Column, View
-from tui.widgets.bar import Bar, Prompt
-from tui.widgets.lines import Line
-from tui.widgets.pages import PAGE
-from tui.widgets.table import RowList
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from tui.app import Skydeck
-
-_HERE = frozenset(
-    {
-        *("filter", "back", "help", "messages", "menu", "refresh", "operations", "wide", "all_projects", "search"),
-        *("used_by", "owner", "tree"),
-    }
-)
 
 
 def _there(ctx: Any, row: Row) -> Reason | None:
@@ -88,50 +73,40 @@ class KinList(TreeList):
     BINDINGS = [Binding("space", "screen.turn_over", "fold or unfold", id="kin.toggle", show=False)]
 
 
-class KinScreen(ActingScreen):
+class KinScreen(LinearScreen):
     """What is folded is remembered by key, as the difference from how it began."""
 
     app: Skydeck
     view = VIEW
+    HERE = LinearScreen.HERE | {"all_projects", "messages"}
+    LIST = KinList
 
     def __init__(self, view: View, row: Row, *, up: bool = False) -> None:
         """Of an object of that view. `up`: with what it belongs to."""
-        super().__init__()
         self.about = registry.VIEWS[view.kind]
         self._row = row
         self._up = up
         self._turned: frozenset[str] = frozenset()
         self._lines: list[Row] = []
-        self._filter = self._filter_before = ""
         self._gone = False
         self._began = False
         self._wake = asyncio.Event()
-        self.bind_verbs()
+        super().__init__()
 
     @property
     def trail_name(self) -> str:
-        """In the trail of those that were opened from here."""
-        name = str(self._row.get(self.about.name) or "") or str(self._row[self.about.key])[:8]
-        return f"{'tree' if self._up else 'used by'} of {name}"
+        """In the title line of what is opened from here."""
+        return f"{'tree' if self._up else 'used by'} of {self._name}"
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="header")
-        yield Line(id="crumb")
-        yield KinList(now=self.app.seat.now, id="rows")
-        yield Bar()
+    @property
+    def _name(self) -> str:
+        return str(self._row.get(self.about.name) or "") or str(self._row[self.about.key])[:8]
 
     def on_mount(self) -> None:
         self.app.rows_changed.subscribe(self, self._news)
-        self.rows.use(VIEW.columns, key=VIEW.key, label=VIEW.name, sort="")
-        self.rows.focus()
-        self._draw()
+        super().on_mount()
         self._wake.set()
         self._follow()
-        self.set_interval(1.0, self._draw)
-
-    @property
-    def rows(self) -> TreeList:
-        return self.query_one(TreeList)
 
     # ------------------------------------------------------------------ reading
 
@@ -162,108 +137,42 @@ class KinScreen(ActingScreen):
         except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
             self.app.tell(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.", tone="bad")
             return
-        if self.is_attached and self.query(TreeList) and asked.turned == self._turned:
-            self._take(lines)
-
-    def _take(self, lines: list[Row] | None) -> None:
+        if asked.turned != self._turned:
+            return
         self._gone = lines is None
         self._lines = lines if lines is not None else self._lines
-        self._fill()
-
-    def _fill(self) -> None:
-        rows, lines = self.rows, self._lines
-        if self._filter:
-            words = self._filter.lower().split()
-            lines = matching(lines, lambda line: all(word in _text(line) for word in words))
-        rows.say([] if lines else [[(f"Nothing matches /{self._filter}", "")], [("Esc clears the filter.", "dim")]])
-        stood = rows.cursor_id
-        if not self._began and self._lines:
+        if self._lines and not self._began:
             self._began = True
-            stood = next(line["key"] for line in self._lines if line["subject"])
-            rows.fresh = False
-            rows.cursor_id = stood
-        at = next((at for at, line in enumerate(lines) if line["key"] == stood), None)
-        pages = {number: lines[number * PAGE : (number + 1) * PAGE] for number in range(-(-len(lines) // PAGE))}
-        rows.show(len(lines), pages, at=at, asked_for=stood)
-        self._draw()
+            self.stand_first_on(next(line["key"] for line in self._lines if line["subject"]))
+        self.show_lines()
 
-    # ------------------------------------------------------------------ drawing
+    # ------------------------------------------------------------------ what there is
 
-    def _draw(self) -> None:
-        if not self.is_mounted:
-            return
-        self.draw_header(self.app.header)
-        name = str(self._row.get(self.about.name) or "") or str(self._row[self.about.key])[:8]
+    def lines(self) -> list[Row]:
+        return self._lines
+
+    def narrowed(self, words: Sequence[str]) -> list[Row]:
+        return matching(self._lines, lambda line: all(word in _text(line) for word in words))
+
+    def is_object(self, row: Row) -> Reason | None:
+        return _there(None, row)
+
+    def crumb(self) -> tuple[list[Cell], list[Cell]]:
         behind = trail(self)
-        if behind and behind[-1][0] == f"{name} > ":
+        if behind and behind[-1][0] == f"{self._name} > ":
             behind.pop()  # its own page is the one behind
-        left: list[Cell] = [*behind, (name, "head"), (f"   {'tree' if self._up else 'used by'}", "key")]
-        groups = [line for line in self._lines if line["line"] == GROUP and line["depth"] == self._depth + 1]
+        left: list[Cell] = [*behind, (self._name, "head"), (f"   {'tree' if self._up else 'used by'}", "key")]
+        subject = next((line for line in self._lines if line["subject"]), None)
         if self._gone:
             left.append(("   gone", "bad"))
-        elif self._lines and not groups:
-            left.append(("   nothing depends on it", "dim"))
-        if self._filter:
-            left.append((f"   /{self._filter}", "key"))
-        self.query_one("#crumb", Line).show(left)
-        self.rows.sync()
-        if not self.query_one(Bar).typing:
-            self.draw_keys()
+        elif subject is not None and not any(line["key"].startswith(f"{subject['key']}{PART}") for line in self._lines):
+            left.append(("   folded" if subject["open"] is False else "   nothing depends on it", "dim"))
+        return left, []
+
+    def status(self) -> tuple[list[Cell], list[Cell]]:
         row = self.under_cursor()
-        self.query_one(Bar).status(
-            [(str(row["id"]) if row else "", "dim")],
-            [
-                ("← →", "key"),
-                (" fold  ", "dim"),
-                ("u t J", "key"),
-                (" from here  ", "dim"),
-                ("q", "key"),
-                (" back", "dim"),
-            ],
-        )
-
-    @property
-    def _depth(self) -> int:
-        """Of the object in question."""
-        return next((line["depth"] for line in self._lines if line["subject"]), 0)
-
-    @on(RowList.Moved)
-    def _moved(self) -> None:
-        self._draw()
-
-    @on(RowList.Opened)
-    def _opened(self) -> None:
-        self.action_do("open")
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    # ------------------------------------------------------------------ filtering
-
-    def go_filter(self, row: Row | None) -> None:
-        self._filter_before = self._filter
-        bar = self.query_one(Bar)
-        bar.prompt("/", self._filter)
-        bar.suggest([("words of what is unfolded", "dim")])
-
-    @on(Input.Changed, "#prompt")
-    def _narrowed(self, event: Input.Changed) -> None:
-        self._narrow(event.value.strip())
-
-    @on(Prompt.Left)
-    def _left(self) -> None:
-        self._narrow(self._filter_before)
-        self._end_typing()
-
-    @on(Input.Submitted, "#prompt")
-    def _end_typing(self) -> None:
-        self.query_one(Bar).close_prompt()
-        self.set_focus(self.rows)
-        self._draw()
-
-    def _narrow(self, text: str) -> None:
-        self._filter = text
-        self._fill()
+        keys: list[Cell] = [("← →", "key"), (" fold  ", "dim"), ("u t J", "key"), (" from here  ", "dim")]
+        return [(str(row["id"]) if row else "", "dim")], [*keys, ("q", "key"), (" back", "dim")]
 
     # ------------------------------------------------------------------ folding
 
@@ -279,7 +188,7 @@ class KinScreen(ActingScreen):
         if row["open"] is fold:
             self._turn(row["key"])
         elif fold and PART in row["key"]:
-            self.rows.stand_on(row["key"].rpartition(PART)[0])
+            self.query_one(KinList).stand_on(row["key"].rpartition(PART)[0])
 
     def action_turn_over(self) -> None:
         row = self.under_cursor()
@@ -293,17 +202,6 @@ class KinScreen(ActingScreen):
         self._turn(*(line["key"] for line in self._lines if line["open"] and not line["subject"]))
 
     # ------------------------------------------------------------------ verbs
-
-    def under_cursor(self) -> Row | None:
-        return self.rows.row
-
-    def general(self) -> Sequence[Verb]:
-        kept = [verb for verb in GENERAL if verb.name in _HERE]
-        kept = [
-            dataclasses.replace(verb, disabled_reason=_there) if verb.needs is Needs.OBJECT else verb for verb in kept
-        ]
-        back = next(verb for verb in kept if verb.name == "back")
-        return (*kept, dataclasses.replace(back, name="escape", key="escape", shown_key="Esc"))
 
     def go_open(self, row: Row | None) -> None:
         assert row is not None
@@ -351,24 +249,12 @@ class KinScreen(ActingScreen):
         if (view := registry.VIEWS.get(row["kind"])) is not None:
             opening.owner(self.app, view, row["row"])
 
-    def go_back(self, row: Row | None) -> None:
-        if self._filter:
-            self._narrow("")
-        else:
-            self.dismiss()
-
     def go_refresh(self, row: Row | None) -> None:
         self._wake.set()
-
-    def go_wide(self, row: Row | None) -> None:
-        self.rows.toggle_wide()
 
     def go_all_projects(self, row: Row | None) -> None:
         self.app.browser.go_all_projects(None)
         self._wake.set()
-
-    def go_operations(self, row: Row | None) -> None:
-        opening.show_list(self.app, Locator(kind="operation"))
 
 
 def _text(line: Row) -> str:

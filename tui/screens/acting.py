@@ -190,22 +190,26 @@ class ActingScreen(TrustingScreen, TypingScreen):
         self.acted()
         if done:
             self.app.see_to_engine()
-        self._report(verb, done, refused)
+        self._report(verb, done, refused, {name: row[listing.key] for row, name in zip(rows, names, strict=True)})
 
-    def _report(self, verb: Verb, done: list[str], refused: list[tuple[str, SkydeckError]]) -> None:
+    def _report(
+        self, verb: Verb, done: list[str], refused: list[tuple[str, SkydeckError]], keys: dict[str, str]
+    ) -> None:
+        """Say what came of it. `keys`: name to key, for the messages to lead back."""
+        kind = self.view.kind
         for name, bad in refused[1:]:
-            self.app.keep(f"{name}: {bad.title}", bad.hint, tone="bad")
+            self.app.keep(f"{name}: {bad.title}", bad.hint, tone="bad", about=(kind, keys[name]))
         if refused:
             name, bad = refused[0]
             many = f"{verb.done} {len(done)}, refused {len(refused)}: " if done or len(refused) > 1 else ""
-            self.app.tell(f"{many}{bad.title}", bad.hint, tone="bad")
+            self.app.tell(f"{many}{bad.title}", bad.hint, tone="bad", about=(kind, keys[name]))
             if many and self.is_current:
                 from tui.screens.results import Result, Results
 
                 results = [Result(name, bad.title, bad.hint) for name, bad in refused]
                 self.app.push_screen(Results(verb.name, verb.done, [*results, *(Result(name) for name in done)]))
         elif done:
-            self.app.tell(f"{verb.done} {_listed(done)}", tone="ok")
+            self.app.tell(f"{verb.done} {_listed(done)}", tone="ok", about=(kind, keys[done[0]]))
 
     def confirmed(self, verb: Verb, names: list[str]) -> asyncio.Future[str | None]:
         """The chosen value, "" when nothing is asked; None when the person thought better of it."""
@@ -262,9 +266,9 @@ class ActingScreen(TrustingScreen, TypingScreen):
         self.app.push_screen(Help(self.view, self.verbs, self.generals))
 
     def go_messages(self, row: Row | None) -> None:
-        from tui.screens.messages import Messages
+        from tui.finding.messages import MessagesScreen
 
-        self.app.push_screen(Messages())
+        self.app.push_screen(MessagesScreen())
 
     def go_copy(self, row: Row | None) -> None:
         assert row is not None
