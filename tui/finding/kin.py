@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tui.app import Skydeck
 
 
-def _there(ctx: Any, row: Row) -> Reason | None:
+def _there(ctx: object, row: Row) -> Reason | None:
     return None if row["line"] == OBJECT else ("that is no object", "Move to one first.")
 
 
@@ -96,10 +96,10 @@ class KinScreen(LinearScreen):
     @property
     def trail_name(self) -> str:
         """In the title line of what is opened from here."""
-        return f"{'tree' if self._up else 'used by'} of {self._name}"
+        return f"{'tree' if self._up else 'used by'} of {self._called}"
 
     @property
-    def _name(self) -> str:
+    def _called(self) -> str:
         return str(self._row.get(self.about.name) or "") or str(self._row[self.about.key])[:8]
 
     def on_mount(self) -> None:
@@ -159,9 +159,9 @@ class KinScreen(LinearScreen):
 
     def crumb(self) -> tuple[list[Cell], list[Cell]]:
         behind = trail(self)
-        if behind and behind[-1][0] == f"{self._name} > ":
+        if behind and behind[-1][0] == f"{self._called} > ":
             behind.pop()  # its own page is the one behind
-        left: list[Cell] = [*behind, (self._name, "head"), (f"   {'tree' if self._up else 'used by'}", "key")]
+        left: list[Cell] = [*behind, (self._called, "head"), (f"   {'tree' if self._up else 'used by'}", "key")]
         subject = next((line for line in self._lines if line["subject"]), None)
         if self._gone:
             left.append(("   gone", "bad"))
