@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tui.export import FORMATS
 from tui.settings import GLYPHS, THEMES
 
 if TYPE_CHECKING:
@@ -165,6 +166,19 @@ ALL = (
         help="The app's mouse, or the terminal's own selection",
         run=_terminal("mouse"),
         complete=lambda app, typed: ("on", "off"),
+    ),
+    Command(
+        words=("export",),
+        usage="json | csv | yaml | svg [PATH]",
+        help="Write the list, or what is marked of it, to a file; Ctrl+S asks for the format",
+        run=lambda app, rest: app.acting.export(*rest.split(maxsplit=1)[:2]),
+        complete=lambda app, typed: FORMATS,
+    ),
+    Command(
+        words=("screenshot",),
+        usage="[PATH]",
+        help="The screen as an SVG file",
+        run=lambda app, rest: app.acting.export("svg", rest.strip()),
     ),
     Command(words=("quit", "q"), help="Leave; operations go on", run=_quit),
 )

@@ -267,6 +267,7 @@ _ANYWHERE = tuple(
         ("faults", "Z", "Z", "Only what is wrong, and back"),
         ("hold", "p", "p", "Hold the list still while you read, and go on"),
         ("refresh", "ctrl+r", "Ctrl+R", "Read again now"),
+        ("export", "ctrl+s", "Ctrl+S", "Write the list to a file: json, csv, yaml; or the screen as SVG"),
         ("repeat", "full_stop", ".", "Do the last action again, to what is meant now"),
         ("why", "W", "W", "Why: what is wrong with it, and why what is greyed cannot be done"),
         ("menu", "a", "a", "All actions, with their keys and why they are disabled"),

@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingsMap
 
 from tui import readonly
 from tui.banner import banner
+from tui.export import Wanted
 from tui.header import freshness, identity, usage
 from tui.screens.trusting import TrustingScreen
 from tui.screens.typing import TypingScreen
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from tui.glance import Header
 
 YES = (Choice(key="y", label="[y]es", value="yes"),)
+
+EARLY = frozenset(
+    ("command", "filter", "back", "help", "messages", "columns", "wide", "sort_left", "sort_right", "reverse", "hold")
+)
+"""Actions that need no store: whoever types at once is not refused."""
 
 
 class ActingScreen(TrustingScreen, TypingScreen):
@@ -94,7 +100,7 @@ class ActingScreen(TrustingScreen, TypingScreen):
 
     def why_not(self, verb: Verb) -> tuple[str, str] | None:
         """Why the verb would be refused: when it is for every object that is meant."""
-        if not self.app.seat.ready:
+        if not self.app.seat.ready and verb.action not in EARLY:
             return "the store is not open yet", ""
         rows = self.targets(verb)
         if verb.needs is Needs.NOTHING:
@@ -291,6 +297,28 @@ class ActingScreen(TrustingScreen, TypingScreen):
     def locator_text(self, row: Row | None = None) -> str:
         """Where this is, as `:` and the command line take it: of a page about an object the list of that alone."""
         return f":{self.view.aliases[0]} /{self.view.key}={row[self.view.key] if row else ''}"
+
+    def go_export(self, row: Row | None) -> None:
+        from tui.screens import exporting
+
+        exporting.ask(self)
+
+    def export(self, form: str = "json", path: str = "") -> None:
+        """Write to a file what there are rows of, or the screen itself."""
+        from tui.screens import exporting
+
+        exporting.begin(self, form, path)
+
+    @property
+    def exported(self) -> str:
+        """What `export` writes, for a person."""
+        return self.view.title.lower()
+
+    def to_export(self) -> Wanted:
+        """Which rows it writes: of an object's page, the object."""
+        row = self.under_cursor()
+        keys = frozenset([row[self.view.key]] if row else [])
+        return Wanted(kind=self.view.kind, sort=self.view.sort, where={}, text="", keys=keys)
 
     def go_console(self, row: Row | None) -> None:
         assert row is not None

@@ -12,7 +12,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from tui import registry
+from tui import export, registry
 from tui.glance import Glance, Header, Wanted, look
 from tui.locator import Locator
 from tui.measured import Measured
@@ -60,7 +60,7 @@ class BrowserScreen(ShapingScreen):
         self._header_owed = False
         self._total = 0
         self._tasks: tuple[Row, ...] = ()
-        self._recalled: Seen | None = None
+        self._seen: Seen | None = None
         """What is shown until the first rows are read."""
         self._kept_at = 0.0
         """When the list was last kept for the next start, by time.monotonic()."""
@@ -117,7 +117,7 @@ class BrowserScreen(ShapingScreen):
         """Begin with what this list showed last time."""
         memory = self.app.memory
         if memory is not None and (seen := memory.recall(self.locator.show(self.view.kind))) is not None:
-            self._recalled = seen
+            self._seen = seen
             self.rows.recall(seen.rows)
             self.draw_lines()
 
@@ -218,7 +218,7 @@ class BrowserScreen(ShapingScreen):
         if not glance.count and not notice:
             notice = [[(f"Nothing matches /{self.locator.filter}", "")], [("Esc clears the filter.", "dim")]]
         rows.say(notice if not glance.count else [])
-        self._recalled = None
+        self._seen = None
         rows.show(glance.count, glance.pages, at=glance.at, asked_for=wanted.cursor_id)
         self.keep_seen(again_after=KEEP_EVERY)
         self.draw_lines()
@@ -278,7 +278,7 @@ class BrowserScreen(ShapingScreen):
         if self.app.seat.ready and not where:
             where = self.app.seat.ctx.project_name
         count = f"{rows.pages.count}/{self._total}" if locator.filter else str(rows.pages.count)
-        if (seen := self._recalled) is not None:
+        if (seen := self._seen) is not None:
             count = f"{seen.count}, as of {duration(self.app.seat.now() - seen.at)} ago"
         came = locator.trail[-1:] if self.size.width < ROOMY else locator.trail[-4:]
         left: list[Cell] = [(f"{step} > ", "dim") for step in came]
@@ -368,6 +368,16 @@ class BrowserScreen(ShapingScreen):
 
     def general(self) -> Sequence[Verb]:
         return GENERAL
+
+    @property
+    def exported(self) -> str:
+        count = len(self.rows.marks)
+        return f"{count} marked" if count else f"{self.rows.pages.count} {self.view.title.lower()}"
+
+    def to_export(self) -> export.Wanted:
+        where, text = self.asked
+        marks = frozenset(self.rows.marks) or None
+        return export.Wanted(kind=self.view.kind, sort=self.order, where=where, text=text, keys=marks)
 
     # ------------------------------------------------------------------ going
 
