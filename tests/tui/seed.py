@@ -86,10 +86,11 @@ def fresh(home: Path, *, clock: Clock | None = None) -> tuple[Config, Store, Con
 
 def host(session: Session, name: str, *, state: str = "up", **values: Any) -> Host:
     """A host with 16 vCPUs, 32 GiB and 500 GB."""
+    number = int(name.removeprefix("kvm"))
     row = Host(
-        id=f"00000000-0000-4000-8000-0000000{name[-2:]:0>5}",
+        id=f"00000000-0000-4000-8000-0000000{number:05}",
         name=name,
-        address=f"192.0.2.{name[-2:].lstrip('0')}",
+        address=f"192.0.{2 + number // 250}.{number % 250}",
         state=state,
         state_reason="" if state == "up" else "no answer for 14 s",
         cpu_model="EPYC-Rome",
@@ -170,13 +171,18 @@ def populate(store: Store, ctx: Context, *, instances: int = 24, socket: str = "
         _history(session, ctx, rows)
 
 
+def instance_id(index: int) -> str:
+    """The id of the instance that was made as the nth."""
+    return f"{0x1A2B3C4D + index * 7919:08x}-77aa-4e0e-9d01-{index:012x}"
+
+
 def _instance(ctx: Context, index: int, hosts: list[Host]) -> dict[str, Any]:
     vm_state, task_state = STATES[index % len(STATES)]
     flavor_id, flavor, ram_mb, root_gb, vcpus = FLAVORS[index % len(FLAVORS)]
     age = (12 * 86400, 8, 120, 90 * 86400)[index % 4]
     placed = vm_state != "error"
     return {
-        "id": f"{0x1A2B3C4D + index * 7919:08x}-77aa-4e0e-9d01-{index:012x}",
+        "id": instance_id(index),
         "name": f"{NAMES[index % len(NAMES)]}-{index:02d}",
         "project_id": ctx.project_id,
         "user_id": ctx.user_id,

@@ -390,7 +390,7 @@ class RowList(ScrollView, can_focus=True):
             segments.append(Segment(fit(clean, room), style))
             segments.append(Segment(" ", base))
             used += room + 1
-        strip = Strip(segments, used)
+        strip = Strip(list(Segment.simplify(segments)), used)  # fewer colour changes are fewer bytes
         return strip.adjust_cell_length(width, base) if used != width else strip
 
     # ------------------------------------------------------------------ events
