@@ -40,6 +40,8 @@ NOUNS: dict[str, str] = {
     "hypervisor": "hypervisors",
     "operation": "operations",
     "event": "events",
+    "audit": "audit",
+    "search": "search",
     "finding": "findings",
     "serve": "serve",
     "trace": "trace",

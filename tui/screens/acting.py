@@ -148,7 +148,9 @@ class ActingScreen(TrustingScreen, TypingScreen):
     def action_do(self, name: str) -> None:
         verb = self.verb(name)
         if (why := self.why_not(verb)) is not None:
-            self.app.tell(f"cannot {verb.name}: {why[0]}", why[1], tone="warn")
+            one = next(iter(self.targets(verb)), None) if self.app.seat.ready else None
+            about = (self.view.kind, str(one[self.view.key])) if one is not None else None
+            self.app.tell(f"cannot {verb.name}: {why[0]}", why[1], tone="warn", about=about)
             return
         rows = [dict(row) for row in self.targets(verb)]  # frozen: what is meant is what was under the cursor now
         if len(rows) == 1 and (plan := verb.plan(rows[0])):
