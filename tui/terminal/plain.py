@@ -74,10 +74,10 @@ def _likeness(letter: str) -> str:
     code, name = ord(letter), unicodedata.name(letter, "")
     if code in _BRAILLE:
         dots = (code - _BRAILLE.start).bit_count()
-        return _FULLNESS[(dots + 1) // 2]
+        return _FULLNESS[-(-dots // 2)]
     if code in _BOX:
-        across = "HORIZONTAL" in name or "LEFT" in name.split("AND")[-1].split()
-        upright = "VERTICAL" in name
+        across = any(way in name for way in ("HORIZONTAL", "LEFT", "RIGHT"))
+        upright = any(way in name for way in ("VERTICAL", "UP", "DOWN"))
         return "+" if across == upright else "-" if across else "|"
     if code in _BLOCKS:
         if "EIGHTH" in name or "QUARTER" in name:

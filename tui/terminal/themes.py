@@ -108,6 +108,11 @@ _DRAWN: Final[dict[str, Theme]] = {
 assert set(_DRAWN) == set(THEMES)
 
 
+def drawn_as(name: str) -> Theme:
+    """The toolkit's theme of that name."""
+    return _DRAWN[name]
+
+
 def use(app: App[None], name: str) -> None:
     """Draw with this theme from now on, and without colour where that was asked for."""
     theme = _DRAWN["ansi" if app.no_color else name]
