@@ -67,7 +67,7 @@ def normal(key: str) -> str:
     if len(key) == 1:
         return _character_to_key(key)
     *modifiers, last = key.split("+")
-    last = last if len(last) == 1 else last.lower()
+    last = last if len(last) == 1 and not modifiers else last.lower()
     return "+".join([*(modifier.lower() for modifier in modifiers), last])
 
 
@@ -125,9 +125,6 @@ class Clash:
     """Binding id: whatever the person moved there."""
     loser: str
 
-    def __str__(self) -> str:
-        return f"{shown(self.key)} is {self.winner} now: {self.loser} has lost it"
-
 
 class Keymap:
     """The keys as they are after a person's changes. Built once; what it answers is kept."""
@@ -149,7 +146,14 @@ class Keymap:
     @property
     def problems(self) -> list[str]:
         """All that is wrong with the changes, a line each."""
-        return [*self.unknown, *(str(clash) for clash in self.clashes)]
+        lost: dict[tuple[str, str], list[str]] = {}
+        for clash in self.clashes:
+            lost.setdefault((clash.key, clash.winner), []).append(clash.loser)
+        told = []
+        for (key, winner), losers in lost.items():
+            more = f" and {len(losers) - 1} more have" if len(losers) > 1 else " has"
+            told.append(f"{shown(key)} is {winner} now: {losers[0]}{more} lost it")
+        return [*self.unknown, *told]
 
     def _resolve(self, declared: Mapping[str, str], changes: Mapping[str, str]) -> None:
         moved: dict[str, str] = {}
@@ -162,7 +166,7 @@ class Keymap:
             ids = [one for one in declared if one.endswith(f".{name}")] if place == EVERY else [id]
             ids = [one for one in ids if one in declared]
             if not ids:
-                self.unknown.append(f"keymap: nothing is called {id!r}; :keys lists what there is")
+                self.unknown.append(f"keymap: nothing is called {id!r}")
             if found := ",".join(key for key in wishes if exists(key)):
                 moved |= {one: found for one in ids if one not in changes or one == id}
         after = {**declared, **moved}
@@ -279,5 +283,7 @@ def _screens() -> Iterable[tuple[str, list[Binding]]]:
 
 
 def _words(name: str) -> str:
-    """`DetailScreen` is "Detail"."""
+    """`DetailScreen` is "Detail"; the app itself is everywhere."""
+    if name == "Skydeck":
+        return "Everywhere"
     return " ".join(re.findall(r"[A-Z][a-z0-9]*", name.removesuffix("Screen"))).capitalize()

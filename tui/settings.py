@@ -36,7 +36,7 @@ class Settings:
     protected_clouds: frozenset[str] = frozenset()
     """Clouds in which what is asked about is confirmed by typing: `[app.clouds.NAME] protected = true`."""
     columns: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    """Kind to the columns its list shows, in order: `NAME` or `NAME:WIDTH` (cells). See `tui.columns`."""
+    """Kind to the columns its list shows, in order: `NAME`, `NAME:WIDTH`, `NAME?` given room. See tui.shape."""
     keymap: dict[str, str] = dataclasses.field(default_factory=dict)
     """Binding id to the key that it is moved to; several by comma."""
     bookmarks: dict[str, str] = dataclasses.field(default_factory=dict)

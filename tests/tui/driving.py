@@ -14,6 +14,7 @@ from core.store import Store
 from tui.app import Skydeck
 from tui.locator import Locator
 from tui.seat import Seat
+from tui.settings import Settings
 
 SMALL = (80, 24)
 LARGE = (140, 40)
@@ -63,11 +64,16 @@ class Driver:
 
 @contextlib.asynccontextmanager
 async def driven(
-    cloud: Cloud, size: tuple[int, int] = SMALL, locator: Locator | None = None, *, project: str | None = None
+    cloud: Cloud,
+    size: tuple[int, int] = SMALL,
+    locator: Locator | None = None,
+    *,
+    project: str | None = None,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Driver]:
     """The app on this cloud, its first rows read. No engine is started."""
     config, store = cloud
-    app = Skydeck(Seat(config=config, store=store, project=project), locator, engine=False)
+    app = Skydeck(Seat(config=config, store=store, project=project), locator, engine=False, settings=settings)
     async with app.run_test(size=size) as pilot:
         driver = Driver(app, pilot)
         await driver.until(lambda: app.browser.header is not None)

@@ -18,21 +18,27 @@ from tui.keymap import moving
 from tui.view import Cell, Column, View
 from tui.widgets.lines import Line, drawn, fit
 
-NAME = 18
+NAME = 15
 """Cells of a column's title."""
 
 
 @dataclasses.dataclass
 class _Entry:
     column: Column
+    """Its `wide` says whether it is shown only where there is room."""
     shown: bool
     width: int | None
     """Set by the person; None: as declared."""
 
-    @property
-    def word(self) -> str:
-        name = shape.named(self.column)
-        return name if self.width is None else f"{name}:{self.width}"
+    def turn(self) -> None:
+        """Always shown, shown where there is room, not shown, and round again."""
+        if not self.shown:
+            self.shown, wide = True, False
+        elif self.column.wide:
+            self.shown, wide = False, True
+        else:
+            wide = True
+        self.column = dataclasses.replace(self.column, wide=wide)
 
 
 class ColumnChooser(ModalScreen[bool]):
@@ -41,14 +47,14 @@ class ColumnChooser(ModalScreen[bool]):
 
     BINDINGS = [
         *moving(down="step('down')", up="step('up')", top="step('first')", bottom="step('last')"),
-        Binding("space", "choose", "show the column, or hide it", id="columns.toggle", show=False),
+        Binding("space", "choose", "always shown, where there is room, hidden", id="columns.toggle", show=False),
         Binding("J,shift+down", "carry(1)", "put it further right", id="columns.later", show=False),
         Binding("K,shift+up", "carry(-1)", "put it further left", id="columns.sooner", show=False),
         Binding("right,plus,l", "widen(1)", "wider", id="columns.wider", show=False),
         Binding("left,minus,h", "widen(-1)", "narrower", id="columns.narrower", show=False),
         Binding("0", "widen(0)", "its usual width", id="columns.usual", show=False),
         Binding("s", "sort", "sort by it; once more: the other way round", id="columns.sort", show=False),
-        Binding("r", "reset", "all as declared", id="columns.reset", show=False),
+        Binding("r", "reset", "everything as declared", id="columns.reset", show=False),
         Binding("enter", "keep", "keep, in the settings' file too", id="columns.keep", show=False, priority=True),
         Binding("escape,q", "leave", "leave all as it was", id="columns.leave", show=False),
     ]
@@ -70,7 +76,8 @@ class ColumnChooser(ModalScreen[bool]):
         self._entries = []
         for column in shown:
             own = declared.get(shape.named(column), column)
-            self._entries.append(_Entry(own, True, column.width if column.width != own.width else None))
+            width = column.width if column.width != own.width else None
+            self._entries.append(_Entry(dataclasses.replace(own, wide=column.wide), True, width))
         chosen = {shape.named(column) for column in shown}
         self._entries += [_Entry(column, False, None) for column in available if shape.named(column) not in chosen]
 
@@ -88,8 +95,8 @@ class ColumnChooser(ModalScreen[bool]):
         options.highlighted = 0
         self._title()
         keys: list[list[tuple[str, str]]] = [
-            [("Space", "show"), ("J K", "move"), ("← →", "width"), ("0", "usual")],
-            [("s", "sort"), ("r", "reset"), ("Enter", "keep"), ("Esc", "leave")],
+            [("Space", "show, ?: room"), ("J K", "move"), ("← →", "width")],
+            [("s", "sort"), ("0 r", "reset"), ("Enter", "keep"), ("Esc", "leave")],
         ]
         for id, line in zip(("#foot", "#more"), keys, strict=True):
             cells: list[Cell] = []
@@ -104,14 +111,14 @@ class ColumnChooser(ModalScreen[bool]):
         )
 
     def _drawn(self, entry: _Entry) -> Text:
-        width = "" if entry.width is None else str(entry.width)
-        tone = "" if entry.shown else "dim"
+        mark, tone = ("[ ] ", "dim") if not entry.shown else ("[?] ", "warn") if entry.column.wide else ("[x] ", "ok")
+        width, own = (entry.column.width, "dim") if entry.width is None else (entry.width, "key")
         return drawn(
             [
-                ("[x] " if entry.shown else "[ ] ", "ok" if entry.shown else "dim"),
-                (fit(entry.column.title, NAME), tone),
-                (f"{width or entry.column.width:>3}{'' if width else '~'} ".ljust(5), "key" if width else "dim"),
-                (entry.column.key, "dim"),
+                (mark, tone),
+                (fit(entry.column.title, NAME), "" if entry.shown else "dim"),
+                (f"{width:>3}  ", own),
+                (fit(entry.column.key, NAME).rstrip(), "dim"),
             ]
         )
 
@@ -130,8 +137,8 @@ class ColumnChooser(ModalScreen[bool]):
         self._tried(self._words())
 
     def _words(self) -> list[str] | None:
-        words = [entry.word for entry in self._entries if entry.shown]
-        return None if words == [shape.named(column) for column in self._view.columns] else words
+        words = [shape.word(entry.column, entry.width) for entry in self._entries if entry.shown]
+        return None if words == [shape.word(column) for column in self._view.columns] else words
 
     def action_step(self, way: str) -> None:
         options = self.query_one(OptionList)
@@ -144,11 +151,10 @@ class ColumnChooser(ModalScreen[bool]):
 
     def action_choose(self) -> None:
         entry = self._entries[self._at]
-        if entry.shown and sum(one.shown for one in self._entries) == 1:
-            return  # a list without columns shows nothing
-        entry.shown = not entry.shown
-        at = self._at
-        self._changed(min(at + 1, len(self._entries) - 1))
+        entry.turn()
+        if not any(one.shown and not one.column.wide for one in self._entries):
+            entry.turn()  # a list without columns shows nothing
+        self._changed(self._at)
 
     def action_carry(self, by: int) -> None:
         at = self._at

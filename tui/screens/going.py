@@ -72,6 +72,11 @@ class GoingScreen(ActingScreen):
     def go_to(self, locator: Locator, *, remember: bool = True) -> None:
         """Visit a locator that may name another project."""
         here = self._here()
+        if not self.app.seat.ready and locator.project:
+            # Which projects there are is not known yet: the app goes there when it is.
+            self.app.start_at = locator
+            self.visit(dataclasses.replace(locator, project=""), remember=remember)
+            return
         if locator.project in ("", here.project):
             self.visit(locator, remember=remember)
             return
