@@ -21,7 +21,7 @@ from textual.screen import ModalScreen, Screen
 from textual.signal import Signal
 from textual.widget import Widget
 
-from tui import readonly, registry
+from tui import crash, readonly, registry
 from tui.banner import Away
 from tui.feed import Feed
 from tui.forms.kept import Kept
@@ -57,7 +57,7 @@ class Skydeck(App[None], inherit_bindings=False):
     TITLE = "skydeck"
     ENABLE_COMMAND_PALETTE = False
     """There is one of our own: tui.finding.palette."""
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-portrait"), (70, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-tall")]
     BINDINGS = [
         Binding("ctrl+q", "quit", "quit", id="app.quit", show=False, priority=True),
@@ -221,6 +221,12 @@ class Skydeck(App[None], inherit_bindings=False):
     def news(self) -> None:
         """Somebody changed something."""
         self.rows_changed.publish(None)
+
+    def _fatal_error(self) -> None:
+        """Textual's own shows all variables of every frame, and what they hold is not ours."""
+        error = sys.exc_info()[1] or self._exception or RuntimeError("unknown")
+        self._exit_renderables.append(crash.told(error, self.places.home))
+        self._close_messages_no_wait()
 
     def on_unmount(self) -> None:
         if self.feed is not None:
@@ -401,11 +407,18 @@ def _without_project(locator: Locator) -> Locator:
     return Locator(kind=locator.kind, filter=locator.filter, sort=locator.sort)
 
 
-def start(text: str | None) -> Locator:
-    """The locator a person typed on the command line. Raises SystemExit for a list that does not exist."""
+def start(text: str | None, bookmarks: Mapping[str, str] | None = None) -> Locator:
+    """The locator a person typed on the command line, or a bookmark's: `:bm NAME`, `:NAME`. Raises SystemExit for a
+    list that does not exist."""
     word, locator = parse(text or "")
     if not word:
         return Locator(kind=registry.FIRST)
+    kept = bookmarks or {}
+    name = locator.project if word in ("bm", "bookmark") else "" if registry.known(word) else word
+    if name in kept:
+        return start(kept[name])
+    if word in ("bm", "bookmark"):
+        raise SystemExit(f"skydeck: there is no bookmark {name!r}; there are {', '.join(kept) or 'none'}")
     if word.startswith("/"):
         word, locator = "", parse(f"x {text}")[1]
     if word in ("pulse", "pu"):
@@ -436,4 +449,7 @@ def run(
     except Invalid as bad:
         raise SystemExit(f"skydeck: {bad.title}\n  {bad.hint}") from bad
     chosen = suited(wanted, os.environ)
-    Skydeck(locator=start(locator), settings=chosen, places=places).run(mouse=chosen.mouse)
+    app = Skydeck(locator=start(locator, chosen.bookmarks), settings=chosen, places=places)
+    app.run(mouse=chosen.mouse)
+    if app.return_code:
+        raise SystemExit(app.return_code)

@@ -30,7 +30,7 @@ from tui.widgets.lines import Line, page
 if TYPE_CHECKING:
     from tui.app import Skydeck
 
-_HERE = ("back", "help", "messages", "menu", "refresh", "operations", "used_by", "owner", "tree")
+_HERE = ("command", "back", "help", "messages", "menu", "refresh", "operations", "used_by", "owner", "tree")
 
 
 COMMON = (Tab(title="Events", read=events_page), Tab(title="YAML", read=yaml_page))
@@ -307,9 +307,7 @@ class DetailScreen(LogPage):
         return self.row
 
     def general(self) -> Sequence[Verb]:
-        kept = [verb for verb in GENERAL if verb.name in _HERE]
-        escape = next(verb for verb in kept if verb.name == "back")
-        return (*kept, Verb(**{**escape.__dict__, "name": "escape", "key": "escape", "shown_key": "Esc"}))
+        return [verb for verb in GENERAL if verb.name in _HERE]
 
     def go_back(self, row: Row | None) -> None:
         self.dismiss()
