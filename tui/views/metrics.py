@@ -178,7 +178,7 @@ def _charts(series: Series, *, host: bool) -> list[_Chart]:
             for part, whole in zip(series.disk_used, series.disk_total, strict=True)
         )
         room = _of(series.disk_used[-1], series.disk_total[-1]) if share else ""
-        disk = _Chart(title="disk used", curves=(("", share, "warn"),), show=percent, note=room)
+        disk = _Chart(title="disk", curves=(("", share, "warn"),), show=percent, note=room)
     return [
         _Chart(title="cpu", curves=(("", series.cpu, "ok"),), show=percent),
         _Chart(title="memory", curves=(("", series.memory, "key"),), show=percent, note=memory),
