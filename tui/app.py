@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from textual import events, work
+from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
@@ -24,6 +25,7 @@ from textual.widget import Widget
 from tui import crash, readonly, registry
 from tui.banner import Away
 from tui.feed import Feed
+from tui.fence import fenced
 from tui.forms.kept import Kept
 from tui.history import History
 from tui.keymap import Keymap
@@ -41,6 +43,8 @@ from tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rich.console import RenderableType
 
     from core.config import Places
     from tui.glance import Header
@@ -221,6 +225,10 @@ class Skydeck(App[None], inherit_bindings=False):
     def news(self) -> None:
         """Somebody changed something."""
         self.rows_changed.publish(None)
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        """Every frame on its way to the terminal."""
+        super()._display(screen, fenced(renderable) if isinstance(renderable, CompositorUpdate) else renderable)
 
     def _fatal_error(self) -> None:
         """Textual's own shows all variables of every frame, and what they hold is not ours."""

@@ -8,6 +8,9 @@ from tui.view import Cell
 ROOM = 130
 """Columns from which on the top line has place for the volumes' use too."""
 
+NARROW = 70
+"""Columns below which it has place for neither the person nor any use: the pulse has them."""
+
 STALE = 3.0
 """Seconds without an answer of the store after which the screen says so."""
 
@@ -18,11 +21,12 @@ def identity(cloud: str, ctx: object, *, width: int, read_only: bool = False) ->
     role = _highest(ctx.roles)  # type: ignore[attr-defined]
     gap = "  " if width >= 100 else " "
     arrow = " > " if width >= 100 else ">"
+    who = f"{gap}{ctx.user_name}:{role}" if width >= NARROW else ""  # type: ignore[attr-defined]
     return [
         ("skydeck", "head"),
         (f"{gap}{cloud}{arrow}", ""),
         (project, "key"),
-        (f"{gap}{ctx.user_name}:{role}{gap}{'RO' if read_only or role == 'reader' else 'RW'}", ""),  # type: ignore[attr-defined]
+        (f"{who}{gap}{'RO' if read_only or role == 'reader' else 'RW'}", ""),
     ]
 
 
@@ -33,6 +37,8 @@ def _highest(roles: frozenset[str]) -> str:
 def usage(header: Header, *, width: int) -> list[Cell]:
     """`vcpu 62/80 ram 118/160G inst 6/10`, with gauges, and the volumes', where there is room."""
     cells: list[Cell] = []
+    if width < NARROW:
+        return cells
     gap = "   " if width >= 100 else " "
     ram_used, ram_limit = (value // 1024 if value >= 0 else -1 for value in header.ram_mb)
     for name, used, limit, unit in (

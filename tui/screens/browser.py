@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tui import export, registry
 from tui.glance import Glance, Header, Wanted, look
+from tui.header import NARROW
 from tui.locator import Locator
 from tui.measured import Measured
 from tui.screens.panes import preview_pane, tasks_pane
@@ -293,11 +294,17 @@ class BrowserScreen(ShapingScreen):
         right: list[Cell] = [(" held: p goes on ", "alarm"), ("  ", "")] if self.held else []
         if self.faulty:
             right.append(("faults  ", "warn"))
-        right += [("sort:", "dim"), (f"{title}{'v' if order.startswith('-') else '^'}", "")]
+        narrow = self.size.width < NARROW
+        right += [("" if narrow else "sort:", "dim"), (f"{title}{'v' if order.startswith('-') else '^'}", "")]
         layout = rows.layout_now
         if layout.hidden_left or layout.hidden_right:
-            arrows = f"{'<' * bool(layout.hidden_left)}cols{'>' * bool(layout.hidden_right)}"
-            right.append((f"  {arrows}", "dim"))
+            more = "" if narrow else "cols"
+            right.append(
+                (
+                    f"{' ' if narrow else '  '}{'<' * bool(layout.hidden_left)}{more}{'>' * bool(layout.hidden_right)}",
+                    "dim",
+                )
+            )
         self.query_one("#crumb", Line).show(left, right)
 
     def _draw_preview(self) -> None:

@@ -177,7 +177,8 @@ class Bar(Vertical):
         if not self.is_mounted:
             return
         if not self.typing:  # else suggestions stand there
-            self.query_one("#keys", Line).show(self._said if self._said is not None else self._keys(self.size.width))
+            keys = self.query_one("#keys", Line)
+            keys.show(self._said if self._said is not None else self._keys(self.size.width * max(1, keys.size.height)))
         left, right = self._status
         self.query_one("#status", Line).show(self._hint or left, () if self._hint else right)
 

@@ -78,8 +78,34 @@ def beside(blocks: Sequence[Lines], widths: Sequence[int], *, gap: int = 0) -> L
     return lines
 
 
+def wrapped(cells: Iterable[Cell], width: int) -> Lines:
+    """The cells on as many lines as they need. A cell that begins with a blank belongs to the one before it, as a label
+    to its key; a cell that is longer than a line is broken between its words."""
+    pieces: list[tuple[list[Cell], int]] = []
+    for text, tone in cells:
+        length = cell_len(safe(text).rstrip())
+        if pieces and text.startswith(" ") and pieces[-1][1] + length <= width:
+            held, before = pieces.pop()
+            pieces.append(([*held, (text, tone)], before + cell_len(safe(text))))
+        elif length <= width:
+            pieces.append(([(text, tone)], cell_len(safe(text))))
+        else:
+            pieces += [([(f"{word} ", tone)], cell_len(word) + 1) for word in safe(text).split()]
+    lines: Lines = [[]]
+    room = width
+    for piece, length in pieces:
+        blanks = length - cell_len("".join(safe(text) for text, _ in piece).rstrip())
+        if length - blanks > room and lines[-1]:
+            lines.append([])
+            room = width
+        lines[-1] += piece
+        room -= length
+    return lines
+
+
 class Line(Widget):
-    """One line: something on the left, something on the right; the left gives way."""
+    """One line: something on the left, something on the right; the left gives way. Given more lines than one by the
+    style sheet, as on a portrait screen, it breaks what is on the left instead of cutting it."""
 
     DEFAULT_CSS = "Line { height: 1; width: 1fr; }"
 
@@ -97,6 +123,8 @@ class Line(Widget):
 
     def render(self) -> Text:
         width = self.size.width
+        if self.size.height > 1:
+            return page(wrapped([*self._left, *self._right], width)[: self.size.height])
         right = drawn(self._right)
         left = drawn(self._left)
         room = max(0, width - right.cell_len - (1 if self._right else 0))
