@@ -6,6 +6,7 @@ cloud needs stays bounded: 1 GiB for those, and 14 MB for every thousand more.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,9 @@ def directory(config: Config) -> Path:
     return config.home / "metrics"
 
 
-def path_of(config: Config, id: str) -> Path | None:
+def path_of(config: Config, id: str) -> str | None:
     """Where an object's ring is, there or not; None for what cannot be the id of one."""
-    return directory(config) / id[:2] / f"{id}.ring" if _ID.fullmatch(id) else None
+    return f"{config.home}/metrics/{id[:2]}/{id}.ring" if _ID.fullmatch(id) else None
 
 
 def ids(config: Config) -> Iterator[str]:
@@ -48,13 +49,32 @@ def ids(config: Config) -> Iterator[str]:
             yield path.name.removesuffix(".ring")
 
 
-def recent(config: Config, id: str, *, since: int, until: int) -> list[Rate]:
-    """What was kept between the two moments (microseconds), oldest first; empty for an object without a ring."""
+def recent(config: Config, id: str, *, since: int, until: int) -> tuple[bool, list[Entry]]:
+    """(whether it is a host, what was kept between the two moments, oldest first): entries for `rate`, of which the
+    first two values are moment and cpu. Empty for an object without a ring."""
     path = path_of(config, id)
     if path is None:
-        return []
+        return False, []
     shape, entries = read(path, SHAPE, HOST_SHAPE, since=since, until=until)
-    return [_rate(entry, host=shape is HOST_SHAPE) for entry in entries]
+    return shape is HOST_SHAPE, entries
+
+
+def rate(entry: Entry, *, host: bool) -> Rate:
+    """An entry as what it was made of."""
+    at, cpu, memory_guest, memory_used, memory_max, first, second, net_rx, net_tx = entry
+    return Rate(
+        at=at,
+        cpu=cpu,
+        memory_guest=memory_guest,
+        memory_used=memory_used,
+        memory_max=memory_max,
+        disk_read=0.0 if host else first,
+        disk_write=0.0 if host else second,
+        disk_used=first if host else 0.0,
+        disk_total=second if host else 0.0,
+        net_rx=net_rx,
+        net_tx=net_tx,
+    )
 
 
 class Writer:
@@ -85,24 +105,7 @@ class Writer:
     def forget(self, id: str) -> None:
         """The object is gone. Raises OSError."""
         path = path_of(self._config, id)
-        if path is not None and path.exists():
+        if path is not None and os.path.exists(path):
             self._guests.forget(path)
             self._hosts.forget(path)
             self.count -= 1
-
-
-def _rate(entry: Entry, *, host: bool) -> Rate:
-    at, cpu, memory_guest, memory_used, memory_max, first, second, net_rx, net_tx = entry
-    return Rate(
-        at=at,
-        cpu=cpu,
-        memory_guest=memory_guest,
-        memory_used=memory_used,
-        memory_max=memory_max,
-        disk_read=0.0 if host else first,
-        disk_write=0.0 if host else second,
-        disk_used=first if host else 0.0,
-        disk_total=second if host else 0.0,
-        net_rx=net_rx,
-        net_tx=net_tx,
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterable, Sequence
 
 from hostd.spec.metrics import GuestSample, HostSample
@@ -26,6 +27,8 @@ GUEST_COUNTERS = (
     "net_tx_packets",
 )
 HOST_COUNTERS = ("cpu_busy_ns", "net_rx_bytes", "net_tx_bytes")
+_guest_counters = operator.attrgetter(*GUEST_COUNTERS)
+_host_counters = operator.attrgetter(*HOST_COUNTERS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +133,7 @@ def percent(part: float, whole: float) -> float:
 def guest_rate(before: GuestSample, after: GuestSample, *, longest: float) -> Rate | None:
     """None when they are more than `longest` seconds apart, in the wrong order, or a counter began anew between."""
     seconds = _seconds(before.at_us, after.at_us, longest)
-    if seconds is None or any(getattr(after, name) < getattr(before, name) for name in GUEST_COUNTERS):
+    if seconds is None or any(map(operator.lt, _guest_counters(after), _guest_counters(before))):
         return None
     return Rate(
         at=after.at_us,
@@ -148,7 +151,7 @@ def guest_rate(before: GuestSample, after: GuestSample, *, longest: float) -> Ra
 def host_rate(before: HostSample, after: HostSample, *, longest: float) -> Rate | None:
     """As guest_rate."""
     seconds = _seconds(before.at_us, after.at_us, longest)
-    if seconds is None or any(getattr(after, name) < getattr(before, name) for name in HOST_COUNTERS):
+    if seconds is None or any(map(operator.lt, _host_counters(after), _host_counters(before))):
         return None
     return Rate(
         at=after.at_us,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from core.config import Config
 from core.metrics import files
 from core.metrics.rates import SECOND, Latest, Rate, Series, percent, to_series
+from hostd.spec.rings import Entry
 
 TREND = 32
 """Steps of a trend at most."""
@@ -30,10 +31,11 @@ def latest(config: Config, ids: Iterable[str], *, now: int | None = None) -> dic
     """
     now = int(time.time() * SECOND) if now is None else now
     found = {}
+    since, until = now - (TREND + 1) * files.STEP * SECOND, now + files.STEP * SECOND
     for id in ids:
-        rates = files.recent(config, id, since=now - (TREND + 1) * files.STEP * SECOND, until=now + files.STEP * SECOND)
-        if rates and now - rates[-1].at <= FRESH * SECOND:
-            found[id] = _latest(rates)
+        host, entries = files.recent(config, id, since=since, until=until)
+        if entries and now - entries[-1][0] <= FRESH * SECOND:
+            found[id] = _latest(files.rate(entries[-1], host=host), _trend(entries))
     return found
 
 
@@ -43,12 +45,11 @@ def series(config: Config, id: str, *, span_s: int, points: int | None = None, n
     Empty for an object of which nothing is kept.
     """
     now = int(time.time() * SECOND) if now is None else now
-    rates = files.recent(config, id, since=now - span_s * SECOND, until=now + files.STEP * SECOND)
-    return to_series(rates, step=files.STEP, points=points)
+    host, entries = files.recent(config, id, since=now - span_s * SECOND, until=now + files.STEP * SECOND)
+    return to_series([files.rate(entry, host=host) for entry in entries], step=files.STEP, points=points)
 
 
-def _latest(rates: Sequence[Rate]) -> Latest:
-    newest = rates[-1]
+def _latest(newest: Rate, trend: tuple[float, ...]) -> Latest:
     return Latest(
         cpu_percent=newest.cpu,
         memory_percent=newest.memory,
@@ -58,16 +59,14 @@ def _latest(rates: Sequence[Rate]) -> Latest:
         disk_rate=newest.disk_read + newest.disk_write,
         net_rate=newest.net_rx + newest.net_tx,
         disk_percent=percent(newest.disk_used, newest.disk_total) if newest.disk_total else None,
-        trend=_trend(rates),
+        trend=trend,
         at=newest.at,
     )
 
 
-def _trend(rates: Sequence[Rate]) -> tuple[float, ...]:
-    """The run of records that ends with the newest."""
-    run = [rates[-1].cpu]
-    for later, earlier in zip(reversed(rates), list(reversed(rates))[1:], strict=False):
-        if later.at - earlier.at > FOLLOWS * SECOND:
-            break
-        run.append(earlier.cpu)
-    return tuple(reversed(run[:TREND]))
+def _trend(entries: Sequence[Entry]) -> tuple[float, ...]:
+    """The cpu of the run of entries that ends with the newest."""
+    first = len(entries) - 1
+    while first > 0 and entries[first][0] - entries[first - 1][0] <= FOLLOWS * SECOND:
+        first -= 1
+    return tuple(entry[1] for entry in entries[max(first, len(entries) - TREND) :])

@@ -2,6 +2,7 @@
 
 counting    the host's own figures from /proc, a guest's from libvirt's counters
 keeping     the ring files
+cost        what sampling takes of the host
 sampler     the thread that takes samples, and the answer to the call
 """
 

@@ -64,8 +64,8 @@ class Kept:
         """Delete the rings of guests that were last seen more than a day ago. Raises OSError."""
         for uuid in list(self.guests()):
             path = self._path(uuid)
-            if now - path.stat().st_mtime > KEPT:
+            if now - os.stat(path).st_mtime > KEPT:
                 self._guests.forget(path)
 
-    def _path(self, name: str) -> Path:
-        return self._directory / f"{name}{_SUFFIX}"
+    def _path(self, name: str) -> str:
+        return f"{self._directory}/{name}{_SUFFIX}"

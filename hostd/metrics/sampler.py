@@ -1,8 +1,7 @@
 """Takes samples in a thread of its own, and answers the call `metrics` from what was kept.
 
 One pass a second while a controller asks, which it does every ten seconds; one in ten seconds when none has for a
-while. A pass that is slow is repeated less often: whatever sampling costs, it is never more than a twentieth of the
-time, and what fails is told once and tried again.
+while. Passes that cost more than a twentieth of a core come less often. What fails is told once and tried again.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from hostd.metrics.cost import Meter
 from hostd.metrics.keeping import SLOTS, Kept
 from hostd.spec import HostError
 from hostd.spec.metrics import MOST_SAMPLES, GuestSample, HostSample, Measured, Metrics, pack_guests, pack_host
@@ -23,7 +23,13 @@ SLOW: Final = 10.0
 """Seconds between two passes, at least and at most."""
 
 SHARE: Final = 0.05
-"""Of the time, that passes may take."""
+"""Of one core, that passes may take; see `cost`."""
+
+BUSY: Final = 0.5
+"""Of the time, that a pass may be under way: libvirt keeps a guest waiting for so long."""
+
+MEMORY: Final = 8
+"""Passes over which costs are averaged."""
 
 ASKED: Final = 120.0
 """Seconds for which a controller that has asked counts as one that will ask again."""
@@ -59,6 +65,7 @@ class Sampler:
         self._thread: threading.Thread | None = None
         self._asked = time.monotonic()
         self._cost = 0.0
+        self._took = 0.0
         self._trouble = ""
         self._swept = time.monotonic()
 
@@ -79,19 +86,21 @@ class Sampler:
     def every(self) -> float:
         """Seconds from one pass to the next."""
         wanted = QUICK if time.monotonic() - self._asked < ASKED else SLOW
-        return min(SLOW, max(wanted, self._cost / SHARE))
+        return min(SLOW, max(wanted, self._cost / SHARE, self._took / BUSY))
 
     def _run(self) -> None:
+        meter = Meter()
         while not self._stopping:
             every = self.every
             # In the middle of a second, so that a late pass still falls into its slot.
             self._nudged.wait(every - (self._clock() - 0.5) % every)
             self._nudged.clear()
             if not self._stopping:
-                began = time.monotonic()
+                began, spent = time.monotonic(), meter.spent()
                 self._pass()
-                # One slow pass is no rule: half of what is believed is what was before.
-                self._cost = (self._cost + time.monotonic() - began) / 2
+                # One dear pass is no rule, and the daemon's clock has hundredths: believe what was so for a while.
+                self._cost += (max(0.0, meter.spent() - spent) - self._cost) / MEMORY
+                self._took += (time.monotonic() - began - self._took) / MEMORY
 
     def _pass(self) -> None:
         try:

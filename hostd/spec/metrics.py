@@ -135,9 +135,12 @@ def pack_guests(samples: Iterable[GuestSample]) -> str:
 
 def unpack_guests(packed: str) -> list[GuestSample]:
     """Raises HostError(PROTOCOL)."""
-    return [
-        guest_sample(str(UUID(bytes=values[0])), values[1:]) for values in _GUEST.iter_unpack(_bytes(packed, _GUEST))
-    ]
+    return [guest_sample(_uuid(values[0].hex()), values[1:]) for values in _GUEST.iter_unpack(_bytes(packed, _GUEST))]
+
+
+def _uuid(digits: str) -> str:
+    # As UUID would write it, in a quarter of the time.
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def pack_host(samples: Iterable[HostSample]) -> str:

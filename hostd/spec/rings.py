@@ -18,7 +18,6 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -62,9 +61,9 @@ class Shape:
 
     def unpack(self, data: bytes) -> list[Entry]:
         """The records that are whole; of slots never written, none."""
-        found = []
-        for start, values in zip(range(0, len(data), self.size), self._record.iter_unpack(data), strict=True):
-            if values[1] and values[0] == _checksum(data[start : start + self.size]):
+        size, found = self.size, []
+        for number, values in enumerate(self._record.iter_unpack(data)):
+            if values[1] and values[0] == _checksum(data[number * size : (number + 1) * size]):
                 found.append(values[1:])
         return found
 
@@ -75,13 +74,14 @@ def _checksum(record: bytes) -> int:
 
 class Rings:
     """Writes rings of one shape. Opens a file for each write: there may be more of them than a process can hold open.
-    Not thread-safe."""
+    Not thread-safe. Paths are plain strings: there are thousands a second, and making Path objects of them would cost
+    more than all the rest."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._slots: dict[Path, int] = {}
+        self._slots: dict[str, int] = {}
 
-    def write(self, path: Path, at_us: int, values: Sequence[Any], *, slots: int) -> bool:
+    def write(self, path: str, at_us: int, values: Sequence[Any], *, slots: int) -> bool:
         """Put a record in its slot. A file that is not there, or is none of this shape, is made anew with so many
         slots; answers whether it was. Raises OSError."""
         record = self._shape.pack(at_us, values)
@@ -93,7 +93,7 @@ class Rings:
             os.close(file)
         return made
 
-    def _open(self, path: Path, slots: int) -> tuple[int, int, bool]:
+    def _open(self, path: str, slots: int) -> tuple[int, int, bool]:
         """(the file, how many slots it has, whether it is new)."""
         try:
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -111,25 +111,27 @@ class Rings:
         self._slots[path] = slots
         return file, slots, True
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: str) -> None:
         """The object is gone: delete its ring. Raises OSError; not for one that is gone already."""
         self._slots.pop(path, None)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
-    def _make(self, path: Path, slots: int) -> int:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def _make(self, path: str, slots: int) -> int:
+        directory, name = os.path.split(path)
+        os.makedirs(directory, exist_ok=True)
         # Under another name until it is whole: a reader never meets half a header.
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh = os.path.join(directory, f".{name}.{os.getpid()}")
         file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             shape = self._shape
             os.pwrite(file, _HEADER.pack(_MAGIC, shape.kind, shape.size, shape.step, slots), 0)
             os.ftruncate(file, shape.bytes_of(slots))
-            fresh.rename(path)
+            os.rename(fresh, path)
         except BaseException:
             os.close(file)
             with contextlib.suppress(OSError):
-                fresh.unlink()
+                os.unlink(fresh)
             raise
         return file
 
@@ -156,7 +158,7 @@ def _header(file: int) -> _Header | None:
     return _Header(kind, size, step, slots) if magic == _MAGIC else None
 
 
-def read(path: Path, *shapes: Shape, since: int, until: int) -> tuple[Shape | None, list[Entry]]:
+def read(path: str, *shapes: Shape, since: int, until: int) -> tuple[Shape | None, list[Entry]]:
     """(which of the shapes it has, its records after `since` and up to `until`, oldest first), both in microseconds.
 
     (None, []) when there is no such ring. Raises OSError for one that cannot be read.

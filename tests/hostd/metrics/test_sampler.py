@@ -12,7 +12,8 @@ from unittest import mock
 
 import pytest
 
-from hostd.metrics import Sampler, keeping, sampler
+from hostd.metrics import Sampler, cost, keeping, sampler
+from hostd.metrics.cost import Meter
 from hostd.spec import ErrorCode, GuestSample, HostError, HostSample, Measured, Metrics
 from hostd.spec.metrics import unpack_guests, unpack_host
 from tests.hostd.metrics.samples import HOST, NOW, ONE, SECOND, TWO, guest, host
@@ -155,7 +156,9 @@ def test_the_thread_is_quick_while_somebody_asks_and_slow_when_passes_are_dear(m
     assert one.every == pytest.approx(4.0)
     one._cost = 3.0
     assert one.every == sampler.SLOW
-    one._cost = 0.0
+    one._cost, one._took = 0.0, 1.5
+    assert one.every == pytest.approx(3.0)
+    one._took = 0.0
     with mock.patch.object(time, "monotonic", return_value=time.monotonic() + 1e6):
         assert one.every == sampler.SLOW
     # A question wakes a slow thread at once.
@@ -167,3 +170,27 @@ def test_the_thread_is_quick_while_somebody_asks_and_slow_when_passes_are_dear(m
         assert machine.passed.acquire(timeout=5)
     finally:
         one.stop()
+
+
+def test_the_meter_counts_the_thread_and_its_own_libvirt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "LOOK", 0.0)
+
+    def process(pid: int, name: str, ticks: int, namespace: str) -> None:
+        (tmp_path / str(pid) / "ns").mkdir(parents=True, exist_ok=True)
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) S {' 0' * 10} {ticks} {ticks} 0 0")
+        (tmp_path / str(pid) / "ns/pid").unlink(missing_ok=True)
+        (tmp_path / str(pid) / "ns/pid").symlink_to(namespace)
+
+    process(1, "systemd", 999, "pid:[1]")
+    process(20, "libvirtd", 500, "pid:[2]")
+    (tmp_path / "self").symlink_to("1")
+    meter = Meter(tmp_path)
+    assert meter.spent() == pytest.approx(time.thread_time(), abs=0.1)
+    process(30, "virtqemud", 1000, "pid:[1]")
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert meter.spent() == pytest.approx(time.thread_time() + 2000 * tick, abs=0.1)
+    # It ends, and another process has its number.
+    process(30, "sh", 5000, "pid:[1]")
+    assert meter.spent() == pytest.approx(time.thread_time(), abs=0.1)
+    process(31, "libvirtd", 7, "pid:[1]")
+    assert meter.spent() == pytest.approx(time.thread_time() + 14 * tick, abs=0.1)
