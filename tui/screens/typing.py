@@ -128,8 +128,7 @@ class TypingScreen(Screen[None]):
             found = history.newer(self._typed, line) or self._typed
         if found is not None:
             self._put(found)
-            if self.query_one(Bar).typing != ":":
-                self.line_typed(self.query_one(Bar).typing, found)
+            self.line_typed(self.query_one(Bar).typing, found)
 
     @property
     def _line(self) -> str:
