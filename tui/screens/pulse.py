@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from core.pulse import Pulse
     from tui.app import Skydeck
 
-SHARE = 20
+SHARE = 40
 """Reading may take one part in so many of the time."""
 
 MEASURED_EVERY = 10.0
@@ -190,9 +190,7 @@ class PulseScreen(ActingScreen):
         return None
 
     def general(self) -> Sequence[Verb]:
-        kept = [verb for verb in GENERAL if verb.name in _HERE]
-        back = next(verb for verb in kept if verb.name == "back")
-        return (*kept, dataclasses.replace(back, name="escape", key="escape", shown_key="Esc"))
+        return [verb for verb in GENERAL if verb.name in _HERE]
 
     def go_open(self, row: Row | None) -> None:
         spot = self.spot

@@ -11,6 +11,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widget import Widget
 
+from tui.keymap import moving
 from tui.views.pulse import Spot, Tile, columns_of, heights, shown
 from tui.widgets.lines import TONES, fit, sized
 
@@ -22,14 +23,11 @@ class Tiles(Widget, can_focus=True):
     """The screen gives tiles (`show`); the widget places them, and says which number was opened."""
 
     BINDINGS = [
-        Binding("down,j", "step(1)", "next number", id="tiles.down", show=False),
-        Binding("up,k", "step(-1)", "number before", id="tiles.up", show=False),
-        Binding("right,l", "column(1)", "column to the right", id="tiles.right", show=False),
-        Binding("left,h", "column(-1)", "column to the left", id="tiles.left", show=False),
-        Binding("tab", "tile(1)", "next tile", id="tiles.next", show=False),
-        Binding("shift+tab", "tile(-1)", "tile before", id="tiles.before", show=False),
-        Binding("g,home", "edge(0)", "first number", id="tiles.top", show=False),
-        Binding("G,end", "edge(-1)", "last number", id="tiles.bottom", show=False),
+        Binding("right,l", "column(1)", "the column to the right", id="tiles.right", show=False),
+        Binding("left,h", "column(-1)", "the column to the left", id="tiles.left", show=False),
+        Binding("tab", "tile(1)", "the next tile", id="tiles.next", show=False),
+        Binding("shift+tab", "tile(-1)", "the tile before", id="tiles.before", show=False),
+        *moving(down="step(1)", up="step(-1)", top="edge(0)", bottom="edge(-1)"),
     ]
 
     COMPONENT_CLASSES = {"tiles--cursor"}
