@@ -37,12 +37,15 @@ from tui.seat import Seat
 from tui.seen import Memory
 from tui.settings import Settings, load, override, save
 from tui.terminal import commands as terminal
-from tui.terminal import suited
+from tui.terminal import gone, suited
 from tui.terminal.clipboard import osc52
+from tui.terminal.slow import Backlog
 from tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rich.console import RenderableType
 
     from rich.console import RenderableType
 
@@ -103,6 +106,7 @@ class Skydeck(App[None], inherit_bindings=False):
         self._aimed: WeakKeyDictionary[events.Key, Widget | None] = WeakKeyDictionary()
         """Keys under way, and the widget that had the focus when they arrived."""
         terminal.begin(self)
+        self._backlog = Backlog(self)
 
     @property
     def places(self) -> Places:
@@ -154,6 +158,8 @@ class Skydeck(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         self.set_keymap(self.keys.textual())
+        if not self.is_headless:
+            gone.watch(self)
         # After the first frame: importing core holds the interpreter for as long as drawing it takes.
         self.call_after_refresh(self._begin)
 
@@ -165,6 +171,8 @@ class Skydeck(App[None], inherit_bindings=False):
         loop = asyncio.get_running_loop()
         self.feed = Feed(self.seat.store, lambda: loop.call_soon_threadsafe(self.news))
         self.feed.start()
+        if self.settings.columns:
+            self.browser.reshape()  # every column of the listing is known now
         if problems := self.keys.problems:
             for problem in problems:
                 self.keep(problem, tone="warn")
@@ -316,6 +324,10 @@ class Skydeck(App[None], inherit_bindings=False):
             self.tell(f"no :{word}: {readonly.WHY}", readonly.HINT, tone="warn")
         else:
             registry.COMMANDS[word].run(self, argument)
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        if not self._backlog.skip():
+            super()._display(screen, renderable)
 
     def redraw(self) -> None:
         """Everything once more: colours or marks are others than before."""
