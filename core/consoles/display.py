@@ -65,6 +65,11 @@ class Handout:
         self._came.set_result((reader, writer))
 
 
+def url(address: str, port: int) -> str:
+    """As viewers take it."""
+    return f"vnc://{address}:{port}"
+
+
 def owner(near: int, far: int, table: Path = _TCP) -> int | None:
     """The user id of the local socket on port `near` that is connected to port `far` (proc(5), net/tcp); None when
     there is none."""

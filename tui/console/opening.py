@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,6 @@ from tui.text import safe
 if TYPE_CHECKING:
     from core.consoles.client import Console
     from tui.app import Skydeck
-
-
-def place() -> str:
-    """The name of this terminal, as others at a console are told it; empty without one."""
-    try:
-        return os.ttyname(0).removeprefix("/dev/")
-    except OSError:
-        return ""
 
 
 def attach(app: Skydeck, instance: str, name: str) -> None:
@@ -38,7 +29,7 @@ def attach(app: Skydeck, instance: str, name: str) -> None:
     async def attached() -> Console:
         with seat.store.write() as session:
             ticket = door.ticket(session, ctx, purpose="console", instance=instance)
-        return await door.console(seat.config, ticket, write=True, at=place())
+        return await door.console(seat.config, ticket, write=True, at=raw.place())
 
     with app.suspend():
         raw.run(name, attached)
@@ -90,6 +81,7 @@ def _run(command: list[str]) -> int:
 async def show_display(app: Skydeck, instance: str, name: str) -> None:
     """Hand out an address for a viewer."""
     from core import door
+    from core.consoles.display import url
     from core.errors import SkydeckError
 
     ctx = app.seat.request()
@@ -102,7 +94,7 @@ async def show_display(app: Skydeck, instance: str, name: str) -> None:
     except (SkydeckError, OSError) as bad:
         app.tell(getattr(bad, "title", str(bad)), getattr(bad, "hint", ""), tone="bad")
         return
-    app.push_screen(DisplayScreen(safe(name), address, port))
+    app.push_screen(DisplayScreen(safe(name), url(address, port)))
 
 
 def _may_leave(app: Skydeck, command: str) -> bool:

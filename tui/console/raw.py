@@ -58,6 +58,14 @@ def run(name: str, attach: Attach, *, keyboard: int = 0, screen: int = 1, take: 
     thread.join()
 
 
+def place() -> str:
+    """The name of this terminal, as others at a console are told it; empty without one."""
+    try:
+        return os.ttyname(0).removeprefix("/dev/")
+    except OSError:
+        return ""
+
+
 class _Session:
     def __init__(self, name: str, attach: Attach, keyboard: int, screen: int, *, take: bool) -> None:
         self._name = name

@@ -31,7 +31,9 @@ class LogsScreen(Screen[None]):
 
     DEFAULT_CSS = """
     LogsScreen #logs-find { background: $surface; border: none; height: 1; }
-    LogsScreen OptionList { height: 1fr; background: $background; border: none; padding: 0; }
+    LogsScreen OptionList, LogsScreen OptionList:focus {
+        height: 1fr; background: $background; border: none; padding: 0;
+    }
     """
 
     BINDINGS = [
@@ -130,8 +132,8 @@ class LogsScreen(Screen[None]):
     def _opened(self, event: OptionList.OptionSelected) -> None:
         found = self._found[event.option_index]
         if found.deleted:
-            self.app.tell(
-                f"{safe(found.instance)} is deleted", "Its log is kept for a week, for searches.", tone="warn"
+            self._say(
+                [(f"{safe(found.instance)} is deleted", "warn"), ("; its log is kept for a week, for searches", "")]
             )
         else:
             self._open(found.instance_id)
@@ -148,7 +150,7 @@ class LogsScreen(Screen[None]):
 
         row = await seat.read(read)
         if row is None:
-            self.app.tell("that instance is gone", tone="warn")
+            self._say([("that instance is gone", "warn")])
             return
         from tui import registry
         from tui.screens.detail import DetailScreen

@@ -36,8 +36,9 @@ server remove fixed ip
 server remove floating ip
 server remove security group
 server event list
-console attach
+console attach|search
 console log show
+console url show
 image create|list|show|set|unset|delete|import|save
 image add project
 image remove project

@@ -213,29 +213,3 @@ def test_operations_are_cancelled_and_retried(ready: Cli) -> None:
     ready.active("web")
     assert "has succeeded already" in ready.refused(5, "operation", "cancel", operation["ID"])
     assert "no single operation" in ready.refused(3, "operation", "show", "nope")
-
-
-def test_ssh_goes_to_the_first_address_with_the_user_s_options(ready: Cli, tmp_path: Path) -> None:
-    create(ready, "web")
-    create(ready, "alone", "--no-network")
-    (tmp_path / "ssh").write_text('#!/bin/sh\nfor word; do echo "[$word]"; done\n')
-    (tmp_path / "ssh").chmod(0o755)
-    done = ready.process(
-        "server",
-        "ssh",
-        "-l",
-        "cirros",
-        "-p",
-        "2222",
-        "-o",
-        "BatchMode=yes",
-        "web",
-        "--",
-        "uname",
-        "-a",
-        PATH=str(tmp_path),
-    )
-    assert done.stdout.decode().split() == [
-        "[-l]", "[cirros]", "[-p]", "[2222]", "[-o]", "[BatchMode=yes]", "[--]", "[10.0.0.3]", "[uname]", "[-a]",
-    ]  # fmt: skip
-    assert "no address" in ready.refused(5, "server", "ssh", "alone")

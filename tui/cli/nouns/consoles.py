@@ -78,7 +78,6 @@ def attach(
     """Attach this terminal to a server's serial console, beside others who are. Ctrl+] leaves."""
     from core import door, serve
     from tui.console import raw
-    from tui.console.opening import place
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Invalid("a console needs a terminal", hint="skydeck console log show prints what it wrote so far.")
@@ -93,7 +92,7 @@ def attach(
     async def attached() -> door.Console:
         await asyncio.to_thread(serve.ensure, at.config, wait=True)
         leave = first.pop() if first else await asyncio.to_thread(ticket)
-        return await door.console(at.config, leave, write=not read_only, at=place())
+        return await door.console(at.config, leave, write=not read_only, at=raw.place())
 
     raw.run(server, attached, take=take_over)
 
@@ -145,7 +144,7 @@ def _show_url(server: ServerName) -> None:
 
 def _shown_url(server: str, *, format: Format, columns: list[str] | None) -> None:
     from core import door, serve
-    from tui.console.display import url as written
+    from core.consoles.display import url as written
 
     at = caller()
     at.json_errors = format is Format.JSON
