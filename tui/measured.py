@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tui.charts import sparkline
-from tui.verbs import Row
-from tui.view import Cell, Column, Look
+from tui.verbs import Reason, Row
+from tui.view import Cell, Column, Look, View
 from tui.views.cells import compact
 
 if TYPE_CHECKING:
@@ -49,6 +49,19 @@ class Measured:
             self._asked, self._at = asked, time.monotonic()
         finally:
             self._busy = False
+
+
+def refused(view: View, columns: Iterable[str]) -> Reason | None:
+    """Why a list can be neither sorted nor filtered by one of these columns (names or titles): it shows a measurement.
+
+    An order by what was read of the rows in sight would be the order of those, and told as if it were of all.
+    """
+    titles = {column.title.lower() for column in view.columns if column.measured is not None}
+    for name in columns:
+        if name.lower() in titles:
+            what = f"no list can be sorted or filtered by {name.lower()}: it is read for the rows in sight alone"
+            return what, "A host's page shows its busiest guests (:hv, d), :pulse the busiest hosts."
+    return None
 
 
 # ---------------------------------------------------------------------------- columns

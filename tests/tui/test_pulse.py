@@ -203,9 +203,8 @@ async def test_lists_show_what_is_measured_of_the_rows_in_sight(
         same_as_golden(_body(app), f"measured-instances-{size[0]}x{size[1]}")
         assert {len(ids) for ids in asked} == {4}, "the rows that are looked at, and no others"
         assert "CPU" not in {column.title for column in app.app.browser.view.columns if column.key}
-        await app.press("slash")
-        await app.type("sort=cpu")
-        await app.press("escape")
+        app.app.browser.go_to(Locator(kind="instance", sort="-cpu"))
+        await app.until("sorted or filtered by cpu")
         app.app.browser.go_to(Locator(kind="host"))
         await app.until("Hosts(admin) 3")
         await app.until(lambda: "kvm01" in app.text and "%" in app.cursor)

@@ -16,7 +16,7 @@ from tui import export, registry
 from tui.glance import Glance, Header, Wanted, look
 from tui.header import NARROW
 from tui.locator import Locator
-from tui.measured import Measured
+from tui.measured import Measured, refused
 from tui.screens.panes import preview_pane, tasks_pane
 from tui.screens.shaping import ShapingScreen
 from tui.text import duration
@@ -176,6 +176,9 @@ class BrowserScreen(ShapingScreen):
             header=self._header is None or time.monotonic() - self._header_at > HEADER_SHARE * self._header_cost,
             tasks=TASKS,
         )
+        if (why := refused(self.view, (self.order.removeprefix("-"), *where))) is not None:
+            self._refused(*why)
+            return
         seat = self.app.seat
         ctx, listings = seat.ctx, seat.listings
         try:
