@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from rich.console import RenderableType
-
     from core.config import Places
     from tui.glance import Header
 
@@ -236,6 +234,8 @@ class Skydeck(App[None], inherit_bindings=False):
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         """Every frame on its way to the terminal."""
+        if self._backlog.skip():
+            return
         super()._display(screen, fenced(renderable) if isinstance(renderable, CompositorUpdate) else renderable)
 
     def _fatal_error(self) -> None:
@@ -324,10 +324,6 @@ class Skydeck(App[None], inherit_bindings=False):
             self.tell(f"no :{word}: {readonly.WHY}", readonly.HINT, tone="warn")
         else:
             registry.COMMANDS[word].run(self, argument)
-
-    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
-        if not self._backlog.skip():
-            super()._display(screen, renderable)
 
     def redraw(self) -> None:
         """Everything once more: colours or marks are others than before."""
