@@ -306,7 +306,8 @@ async def test_a_quota_that_is_full_is_said_in_the_form(seeded: Cloud) -> None:
 
 async def test_entering_a_project_and_coming_back(seeded: Cloud) -> None:
     async with driven(seeded) as app:
-        await app.press("P")
+        await app.type(":projects")
+        await app.press("enter")
         await app.until("Projects(")
         await app.press("j", "enter")
         await app.until("Instances(demo) 0")

@@ -207,7 +207,7 @@ class KinScreen(LinearScreen):
         assert row is not None
         if row["line"] == OBJECT:
             opening.show(self.app, row["kind"], row["row"])
-        elif row["line"] == REST and row["key"].split(PART)[-2] == "0":
+        elif row["elsewhere"]:
             opening.show_list(self.app, Locator(kind=row["kind"], project=ALL, filter=row["filter"]))
         elif row["filter"] and row["kind"] in registry.VIEWS:
             opening.show_list(self.app, Locator(kind=row["kind"], filter=row["filter"]))

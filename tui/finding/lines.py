@@ -21,6 +21,11 @@ GROUP = "group"
 REST = "rest"
 """What is not shown of a group: too many, or in other projects."""
 
+ELSEWHERE = "elsewhere"
+
+FEW = 8
+"""Objects of a group that are shown at first."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -69,7 +74,9 @@ def _under(session: Any, ctx: Any, asked: Asked, lines: list[Row], now: int) -> 
         lines.append(_group(group, path, depth=above["depth"] + 1, is_open=is_open))
         if not is_open:
             continue
-        for one in group.rows:
+        rest = _join(path, REST)
+        shown = group.rows if rest in asked.turned or len(group.rows) <= FEW + 1 else group.rows[:FEW]
+        for one in shown:
             key = one[LISTINGS[group.kind].key]
             below = _join(path, f"{group.kind} {key}")
             # What is above already has been told; and what nothing can depend on has nothing to unfold.
@@ -80,11 +87,12 @@ def _under(session: Any, ctx: Any, asked: Asked, lines: list[Row], now: int) -> 
             if is_open_too:
                 _under(session, ctx, asked, lines, now)
         depth = above["depth"] + 2
-        if (left := group.count - len(group.rows)) > 0:
-            lines.append(_rest(group, path, f"{left} more", "Enter opens their list", depth=depth))
+        if (left := group.count - len(shown)) > 0:
+            more = False if len(shown) < len(group.rows) else None
+            lines.append(_rest(group, rest, f"{left} more", depth=depth, is_open=more))
         if group.elsewhere:
-            word = f"{group.elsewhere} in other projects"
-            lines.append(_rest(group, f"{path}{PART}0", word, "0 shows all projects", depth=depth))
+            name = f"{group.elsewhere} in other projects"
+            lines.append(_rest(group, _join(path, ELSEWHERE), name, depth=depth, is_open=None))
 
 
 def _join(path: str, part: str) -> str:
@@ -93,15 +101,8 @@ def _join(path: str, part: str) -> str:
 
 def _line(**told: Any) -> Row:
     """Every line has all of it."""
-    return {
-        "open": None,
-        "status": ("", ""),
-        "note": "",
-        "what": "",
-        "filter": "",
-        "row": None,
-        "subject": False,
-    } | told
+    blank: Row = {"open": None, "status": ("", ""), "note": "", "what": "", "filter": "", "row": None}
+    return blank | {"subject": False, "elsewhere": False} | told
 
 
 def _object(
@@ -143,16 +144,20 @@ def _group(group: Any, path: str, *, depth: int, is_open: bool) -> Row:
     )
 
 
-def _rest(group: Any, path: str, name: str, note: str, *, depth: int) -> Row:
+def _rest(group: Any, path: str, name: str, *, depth: int, is_open: bool | None) -> Row:
+    notes = ["→ shows them"] if is_open is False else []
+    notes += ["Enter opens their list"] if group.filter else []
     return _line(
-        key=_join(path, "rest"),
+        key=path,
         line=REST,
         kind=group.kind,
         id="",
         name=name,
         depth=depth,
-        note=note if group.filter or name.endswith("projects") else "",
+        open=is_open,
+        note=", ".join(notes),
         filter=group.filter,
+        elsewhere=path.endswith(ELSEWHERE),
     )
 
 
@@ -170,10 +175,15 @@ def about(kind: str, row: Row, now: int) -> tuple[Cell, str]:
 
 
 def matching(lines: Sequence[Row], holds: Callable[[Row], bool]) -> list[Row]:
-    """The lines that hold something, with those above them."""
+    """The lines that hold something, with those above them, and what is unfolded below them."""
     kept: set[str] = set()
+    within: tuple[str, ...] = ()
     for line in lines:
-        if holds(line):
-            parts = line["key"].split(PART)
-            kept |= {PART.join(parts[:at]) for at in range(1, len(parts) + 1)}
+        if not (within and line["key"].startswith(within)):
+            if not holds(line):
+                continue
+            if line["line"] == OBJECT and not line["subject"]:
+                within = (*within, line["key"] + PART)
+        parts = line["key"].split(PART)
+        kept |= {PART.join(parts[:at]) for at in range(1, len(parts) + 1)}
     return [line for line in lines if line["key"] in kept]

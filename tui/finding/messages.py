@@ -45,12 +45,13 @@ VIEW = View(
 class MessagesScreen(LinearScreen):
     app: Skydeck
     view = VIEW
+    trail_name = "Messages"
     HERE = frozenset({"filter", "back", "help", "menu", "messages", "operations", "refresh"})
 
     def on_mount(self) -> None:
         super().on_mount()
         self.app.rows_changed.subscribe(self, lambda _: self.show_lines())
-        self.show_lines()
+        self.call_after_refresh(self.show_lines)
 
     def lines(self) -> list[Row]:
         self.app.notes.errors = 0

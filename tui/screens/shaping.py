@@ -110,7 +110,9 @@ class ShapingScreen(GoingScreen):
     def asked(self) -> tuple[dict[str, str], str]:
         """The filter as the listing takes it: ({column: value}, free text)."""
         where, text = split_filter(self.locator.filter)
-        return {self.key_of(column): value for column, value in where.items()}, text
+        listing = self.app.seat.listings.get(self.view.kind)
+        terms = {} if listing is None else listing.terms
+        return {column if column in terms else self.key_of(column): value for column, value in where.items()}, text
 
     def sort_by(self, key: str) -> None:
         """By this column; by it already: the other way round."""
