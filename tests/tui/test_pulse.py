@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 from sqlmodel import col
 
-from core import cloud, metrics, pulse
+from core import cloud, door, metrics, pulse
 from core import listing as lists
 from core.compute.instances.table import Instance
+from core.doorkeeper import Doorkeeper
 from core.errors import Unavailable
 from core.lists import LISTINGS
 from core.metrics import Series
+from core.runner import Runner
+from core.sql import select
+from tests.core.metrics.test_collect import Station
+from tests.core.metrics.test_live import Hosts
 from tests.tui import measures, seed
 from tests.tui.driving import LARGE, SMALL, Cloud, Driver, driven, same_as_golden
 from tui.app import Skydeck
@@ -293,3 +299,36 @@ async def test_the_pulse_is_where_the_app_may_begin(seeded: Cloud) -> None:
         assert isinstance(app.app, Skydeck)
         await app.press("i")
         await app.until("Instances(admin) 24")
+
+
+async def test_a_page_is_second_by_second_through_the_engines_door(seeded: Cloud, tmp_path: Path) -> None:
+    config, store = seeded
+    with store.read() as session:
+        instance = session.execute(select(Instance).where(col(Instance.name) == "web-00")).scalar_one()
+    assert instance.host_id is not None
+    station = Station(tmp_path / "station", id=instance.host_id)
+    station.now = float(seed.NOW) - 300
+    station.load = {instance.id: 0.5}
+    station.run(300)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    runner = Runner(store)
+    keeper = Doorkeeper(runner, Hosts(station), config.run_dir / door.SOCKET)  # type: ignore[arg-type]
+    await keeper.start()
+    try:
+        async with driven(seeded, SMALL, Locator(kind="instance", filter="name=web-00")) as app:
+            await app.press("d")
+            await app.until("cpu   50%")
+            await app.press("4")
+            await app.until("cpu 50% avg 50% max 50%")
+            assert "live" in app.lines[3]
+            assert app.lines[3].count("every") == 0
+            station.load = {instance.id: 1.0}
+            station.run(2)
+            await app.until("max 100%", tries=300)
+            before = len(station.asked)
+            await app.press("6")
+            await app.pilot.pause(1.3)
+            assert len(station.asked) <= before + 1, "nobody looks, nobody asks"
+    finally:
+        await keeper.stop()
+        runner.close()
