@@ -20,11 +20,13 @@ from tui.views import (
     operations,
     ports,
     projects,
+    qos,
     routers,
     security_group_rules,
     security_groups,
     snapshots,
     subnets,
+    transfers,
     volume_types,
 )
 from tui.views.volumes import view as volumes
@@ -47,7 +49,9 @@ VIEWS: dict[str, View] = {
         floating_ips.VIEW,
         security_groups.VIEW,
         security_group_rules.VIEW,
+        transfers.VIEW,
         volume_types.VIEW,
+        qos.VIEW,
         backends.VIEW,
         hosts.VIEW,
         projects.VIEW,

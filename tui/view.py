@@ -161,6 +161,17 @@ class Loaded:
     """What `Form.preview` and `Form.command` need, e.g. the names that ids stand for."""
 
 
+class Handed(StrEnum):
+    """Who does what a form was filled in for."""
+
+    NOBODY = ""
+    """The app: `Form.submit`."""
+    BEHIND = "behind"
+    """Its command, in the background: it takes long, and goes on without the app."""
+    IN_FRONT = "in front"
+    """Its command, in the terminal: it asks questions."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Form:
     title: str
@@ -176,6 +187,8 @@ class Form:
     the form, as for a noun that has no commands of its own."""
     rehearsed: bool = True
     """Whether `submit` changes nothing but the database, so that it can be run and taken back while one types."""
+    handed: Handed = Handed.NOBODY
+    """Then `submit` is only rehearsed, and `command` is run."""
     like: Callable[[Any, Any, Row], Loaded] | None = None
     """(read session, context, row) to the start of another one like the row."""
     then: Locator | None = None

@@ -1,10 +1,12 @@
-"""Keypairs: public keys a user brings. They belong to the user, not the project; the private half never comes here."""
+"""Keypairs: public keys a user brings. They belong to the user, not the project; private halves are never kept here."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+import os
+from pathlib import Path
 
 from sqlalchemy import BigInteger, func
 from sqlmodel import Field, Session, SQLModel, col
@@ -118,6 +120,23 @@ def create(session: Session, ctx: Context, *, name: str, public_key: str) -> Key
         session, ctx, "keypair.create", kind="keypair", id=name, name=name, after={"fingerprint": fingerprint}
     )
     return keypair
+
+
+def generate(session: Session, ctx: Context, *, name: str, private_key: Path) -> Keypair:
+    """A new Ed25519 pair: the public half is kept here, the private one is written to a file that only its owner may
+    read, and nowhere else. Raises Invalid for a file that is there or cannot be written, and as `create`."""
+    import asyncssh
+
+    pair = asyncssh.generate_private_key("ssh-ed25519", comment=name)
+    made = create(session, ctx, name=name, public_key=pair.export_public_key().decode())
+    session.flush()
+    try:
+        descriptor = os.open(private_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as bad:
+        raise Invalid(f"the private key cannot be written: {bad.strerror}", hint=f"To {private_key}.") from bad
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pair.export_private_key())
+    return made
 
 
 def delete(session: Session, ctx: Context, name: str) -> None:

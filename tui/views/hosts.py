@@ -9,17 +9,14 @@ from typing import Any
 from tui import measured
 from tui.locator import ALL, Locator
 from tui.text import duration
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, Row, Verb
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, Row, Verb, editing
 from tui.view import Box, Cell, Column, Lines, Source, Tab, View, box
 from tui.views import stores
 from tui.views.cells import aged, compact, facts, plain
+from tui.views.host_forms import ADD as ENROL
+from tui.views.host_forms import EDIT
 from tui.views.policy import needs_role
 from tui.views.wires import listed, table
-
-ADD = (
-    "a host is added by a command, which checks and prepares it",
-    "skydeck host add local   or: skydeck host add root@ADDRESS",
-)
 
 
 def state(row: Row, now: int) -> Cell:
@@ -191,11 +188,14 @@ VIEW = View(
         ),
         stores.IMAGES,
         NEW,
+        *editing(
+            EDIT, help="Change ratios, what is kept, zone, physical networks", disabled_reason=needs_role("host:manage")
+        ),
         EVENTS,
         YAML,
         COPY,
     ),
-    cannot_new=ADD,
+    form=ENROL,
     tabs=(
         Tab(title="Overview", boxes=overview, sources=(Source.LIVE, Source.GUESTS)),
         Tab(title="Networking", read=networking),

@@ -10,6 +10,7 @@ from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, R
 from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views import image_members, launch
 from tui.views.cells import aged, compact, facts, plain, short, yes_no
+from tui.views.image_new import FORM
 from tui.views.policy import needs_role
 from tui.views.volumes.new import YES_NO, from_source
 from tui.views.wires import as_properties, changed_properties, handle, listed, properties, table
@@ -22,8 +23,6 @@ STATUS = {
     "killed": ("!", "bad"),
     "deactivated": ("o", "off"),
 }
-
-BRING = ("an image is brought by a command", "skydeck image create --file FILE --disk-format qcow2 NAME")
 
 
 def status(row: Row, now: int) -> Cell:
@@ -317,10 +316,10 @@ VIEW = View(
         YAML,
         COPY,
     ),
-    cannot_new=BRING,
+    form=FORM,
     tabs=(Tab(title="Overview", read=overview), Tab(title="Reach", read=reach)),
     preview=preview,
-    empty=lambda session, ctx: [("No images yet.", "head"), (f"Bring one: {BRING[1]}", "")],
+    empty=lambda session, ctx: [("No images yet.", "head"), ("n brings one: of the catalog, a URL or a file.", "")],
     headline=lambda row, now: [(row["id"][:8], "dim"), status(row, now), (compact(row["size"]), "")],
     faults="status=killed,error*",
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from tui.forms.command import Command, command
-from tui.verbs import COPY, DESCRIBE, NEW, OPEN, YAML, Row, deletion
-from tui.view import Column, Field, Form, Loaded, Tab, View
+from tui.verbs import COPY, DESCRIBE, NEW, OPEN, YAML, Needs, Verb, deletion
+from tui.view import Column, Tab, View
 from tui.views.cells import aged, facts, plain
+from tui.views.keypair_forms import GENERATE, IMPORT
 from tui.views.policy import needs_role
 
 
@@ -18,32 +17,14 @@ def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
     return keypairs.delete(session, ctx, id)
 
 
-def _load(session: Any, ctx: Any, row: Row | None) -> Loaded:
-    """The newest public key of this machine's user is offered."""
-    files = sorted(Path.home().glob(".ssh/*.pub"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return Loaded(values={"name": ctx.user_name, "public_key": f"~/.ssh/{files[0].name}" if files else ""})
-
-
-def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
-    from core.compute import keypairs
-    from core.errors import Invalid
-
-    text = values["public_key"].strip()
-    if text.startswith(("~", "/", ".")):
-        try:
-            text = Path(text).expanduser().read_text(errors="replace")
-        except OSError as bad:
-            raise Invalid(f"the key cannot be read: {bad.strerror}", hint=f"It was {text}.") from bad
-    with store.write() as session:
-        made = keypairs.create(session, ctx, name=values["name"].strip(), public_key=text)
-    return f"keypair {made.name} imported"
-
-
-def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
-    return [
-        command("keypair", "create").option("--public-key", values["public_key"].strip()).end(values["name"].strip())
-    ]
-
+GENERATE_KEY = Verb(
+    name="generate",
+    key="K",
+    label="make",
+    help="Make a pair; its private half is written to a file here",
+    needs=Needs.NOTHING,
+    form=GENERATE,
+)
 
 VIEW = View(
     kind="keypair",
@@ -61,22 +42,14 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
+        GENERATE_KEY,
         deletion(
             _delete, help="Delete the key; guests that have it keep it", disabled_reason=needs_role("keypair:delete")
         ),
         YAML,
         COPY,
     ),
-    form=Form(
-        title="Import a public key",
-        fields=(
-            Field(name="name", label="name"),
-            Field(name="public_key", label="public key", hint="a .pub file, or the line itself"),
-        ),
-        load=_load,
-        submit=_submit,
-        command=_command,
-    ),
+    form=IMPORT,
     tabs=(
         Tab(
             title="Overview",
@@ -88,7 +61,7 @@ VIEW = View(
     preview=lambda row, now: [[(row["public_key"], "")]],
     empty=lambda session, ctx: [
         ("No keypairs yet.", "head"),
-        ("n imports a public key, e.g. ~/.ssh/id_ed25519.pub.", ""),
+        ("n imports a public key, e.g. ~/.ssh/id_ed25519.pub; K makes a pair.", ""),
     ],
     key="name",
     copies=("name", "fingerprint"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tui.forms.command import Command, command
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Reason, Row, Verb, deletion
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Confirm, Needs, Reason, Row, Verb, deletion, editing
 from tui.view import Cell, Column, Field, Form, Lines, Loaded, Tab, View
 from tui.views.cells import facts, plain, yes_no
 from tui.views.policy import needs_role
+from tui.views.quotas import EDIT, QUOTAS
 
 
 def _delete(session: Any, ctx: Any, id: str, value: str) -> object:
@@ -82,6 +83,18 @@ VIEW = View(
         Verb(**{**OPEN.__dict__, "label": "switch", "help": "Work in this project"}),
         DESCRIBE,
         NEW,
+        *editing(
+            EDIT, help="Change name, description, whether it is enabled", disabled_reason=needs_role("project:set")
+        ),
+        Verb(
+            name="quotas",
+            key="f",
+            label="quotas",
+            help="Change what it may have",
+            needs=Needs.OBJECT,
+            form=QUOTAS,
+            disabled_reason=needs_role("quota:set"),
+        ),
         deletion(
             _delete,
             help="Delete the project and all it owns: a plan first",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tui.forms.command import Changes, Command, command
-from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Reason, Row, deletion, editing
+from tui.verbs import COPY, DESCRIBE, EVENTS, NEW, OPEN, YAML, Needs, Option, Pick, Reason, Row, Verb, deletion, editing
 from tui.view import Cell, Column, Field, Form, Holds, Lines, Loaded, Tab, View
 from tui.views.cells import facts, plain, short, yes_no
 from tui.views.pages import recent
@@ -200,6 +200,34 @@ def _submit_edit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> s
     return f"volume type {values['name']} changed"
 
 
+def _private(ctx: Any, row: Row) -> Reason | None:
+    refused = needs_role("volume_type:manage")(ctx, row)
+    if refused is None and row["is_public"]:
+        return "it is public: every project may use it", "e makes it private."
+    return refused
+
+
+def _access(session: Any, ctx: Any, row: Row) -> list[Option]:
+    found = listed(session, ctx, "project", sort="name")
+    may = set(row["projects"])
+    give = [
+        Option(value=f"on {one['id']}", label=f"let {one['name']} use it") for one in found if one["name"] not in may
+    ]
+    take = [
+        Option(value=f"off {one['id']}", label=f"{one['name']} no longer", note="volumes it has stay", tone="warn")
+        for one in found
+        if one["name"] in may
+    ]
+    return [*give, *take]
+
+
+def _give(session: Any, ctx: Any, id: str, value: str) -> object:
+    from core.volumes import types
+
+    what, project = value.split()
+    return (types.add_access if what == "on" else types.remove_access)(session, ctx, id, project)
+
+
 def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     lines = facts(
         [
@@ -237,6 +265,17 @@ VIEW = View(
         OPEN,
         DESCRIBE,
         NEW,
+        Verb(
+            name="access",
+            key="A",
+            label="access",
+            help="Let a project use it, or no longer",
+            needs=Needs.OBJECT,
+            pick=Pick(title="Projects of", load=_access, none=("there is no project", "")),
+            disabled_reason=_private,
+            run=_give,
+            done="changed who may use",
+        ),
         *editing(
             Form(
                 title="Change volume type",

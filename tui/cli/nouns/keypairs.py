@@ -65,15 +65,23 @@ def create(
         str | None,
         typer.Option("--public-key", metavar="FILE|KEY", help="The .pub file, or its line; `-` reads stdin."),
     ] = None,
+    private_key: Annotated[
+        Path | None, typer.Option("--private-key", metavar="FILE", help="Make a pair; its private half goes here.")
+    ] = None,
 ) -> Row:
-    """Import a public key. The private half stays with you."""
+    """Import a public key, or make a pair. The private half stays with you."""
     from core.compute import keypairs
 
-    if public_key is None:
+    if (public_key is None) == (private_key is None):
         raise Invalid(
-            "a public key is needed: private keys are not made here",
-            hint="ssh-keygen -t ed25519, then --public-key ~/.ssh/id_ed25519.pub.",
+            "a public key to import is needed, or a file for the private key of a new pair",
+            hint="--public-key ~/.ssh/id_ed25519.pub, or --private-key FILE.",
         )
+    if private_key is not None:
+        with caller().write() as (session, ctx):
+            made = keypairs.generate(session, ctx, name=name, private_key=private_key.expanduser())
+            return _find(session, ctx, made.name)
+    assert public_key is not None
     if " " in public_key.strip() and not Path(public_key).expanduser().exists():
         data = public_key.encode()  # the line itself
     else:

@@ -14,12 +14,12 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from tui.forms import derived, kept
+from tui.forms import derived, handing, kept
 from tui.forms.judging import Verdict, blamed, judge
 from tui.header import freshness, identity
 from tui.screens.form.entry import Entry
 from tui.verbs import Row
-from tui.view import Cell, Field, Form, Lines, Loaded, View
+from tui.view import Cell, Field, Form, Handed, Lines, Loaded, View
 from tui.views.funnel import funnel_lines
 from tui.widgets.choice import ChoiceLine, ManyLine
 from tui.widgets.lines import Line, page
@@ -108,6 +108,8 @@ class FormScreen(Screen[None]):
         ctx = seat.request()
         try:
             loaded = await seat.read(lambda session: self._form.load(session, ctx, self._row))
+            if not self.query("#crumb"):
+                return  # left before there was anything to fill in
         except SkydeckError as bad:
             self._say(_told(bad.title, bad.hint, "bad"))
             return
@@ -131,6 +133,8 @@ class FormScreen(Screen[None]):
         area = self.query_one("#fields", VerticalScroll)
         await area.remove_children()
         await area.mount(*(Entry(field, loaded, values.get(field.name, "")) for field in self._fields))
+        if not self.query("#crumb"):
+            return
         self._touched = self._drafted
         self._first().focus()
         self._draw_crumb()
@@ -214,16 +218,17 @@ class FormScreen(Screen[None]):
 
     def commands(self) -> Sequence[str]:
         """The lines of a shell that do the same; none while the values make no sense to them."""
+        return [shlex.join(["skydeck", *words]) for words in self._words()]
+
+    def _words(self) -> Sequence[Sequence[str]]:
         from core.errors import SkydeckError
 
-        loaded = self._loaded
-        if loaded is None:
+        if self._loaded is None:
             return []
         try:
-            found = derived.commands(self._view, self._form, loaded, self.values())
+            return derived.commands(self._view, self._form, self._loaded, self.values())
         except SkydeckError:
             return []
-        return [shlex.join(["skydeck", *words]) for words in found]
 
     def _say(self, lines: Lines) -> None:
         self.query_one("#about", Static).update(page(lines))
@@ -248,7 +253,7 @@ class FormScreen(Screen[None]):
         ctx = seat.request()
         self._busy = True
         try:
-            said = await seat.call(lambda: self._form.submit(seat.store, seat.config, ctx, values))
+            said = await seat.call(lambda: self._done(ctx, values))
         except SkydeckError as bad:
             self._refused(bad, values)
             return
@@ -258,11 +263,29 @@ class FormScreen(Screen[None]):
         self.app.kept.drop(self._key)
         self.app.kept.submitted(seat.config.home, ctx.project_id, self._view.kind, self._form, values)
         self.dismiss()
+        match self._form.handed:
+            case Handed.BEHIND:
+                self.app.run_worker(handing.behind(self.app, self._words()[0]), group="handed")
+            case Handed.IN_FRONT:
+                handing.in_front(self.app, self._words()[0])
+                return
+            case Handed.NOBODY:
+                pass
         self.app.tell(said, tone="ok")
         self.app.see_to_engine()
         self.app.news()
         if self._form.then is not None:
             self.app.browse(self._form.then.kind)
+
+    def _done(self, ctx: Any, values: dict[str, str]) -> str:
+        """On the writing thread: do it, or see that its command would."""
+        seat, form = self.app.seat, self._form
+        if form.handed is Handed.NOBODY:
+            return form.submit(seat.store, seat.config, ctx, values)
+        from core import rehearsal
+
+        with rehearsal.of(seat.store) as trial:
+            return form.submit(trial, seat.config, ctx, values)
 
     def _refused(self, bad: SkydeckError, values: dict[str, str]) -> None:
         assert self._loaded is not None

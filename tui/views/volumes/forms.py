@@ -294,12 +294,15 @@ IMAGE = Form(
 
 def _load_offer(session: Any, ctx: Any, row: Row | None) -> Loaded:
     assert row is not None
-    return Loaded(values={"id": row["id"], "name": called(row)}, facts={"handle": handle(session, ctx, "volume", row)})
+    return Loaded(
+        values={"id": row["id"], "name": called(row)},
+        facts={"volumes": {row["id"]: handle(session, ctx, "volume", row)}},
+    )
 
 
 def _command_offer(loaded: Loaded, values: dict[str, str]) -> list[Command]:
     line = command("volume", "transfer", "request", "create").option("--name", values["name"].strip())
-    return [line.end(loaded.facts["handle"])]
+    return [line.end(loaded.facts["volumes"][values["id"]])]
 
 
 def _submit_offer(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
