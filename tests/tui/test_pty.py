@@ -46,6 +46,21 @@ class Shown:
             self._stream.feed(data)
         raise AssertionError("\n".join(self.screen.display))
 
+    def settle(self, quiet: float = 0.5) -> None:
+        """Read until nothing was written for so many seconds."""
+        while True:
+            try:
+                data = self.child.read_nonblocking(65536, timeout=quiet)
+            except pexpect.TIMEOUT:
+                return
+            self.raw += data
+            self._stream.feed(data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """What the terminal is now; the child is told by its window size."""
+        self.screen.resize(rows, columns)
+        self.screen.reset()
+
 
 def test_it_draws_obeys_and_gives_the_terminal_back(seeded: tuple[seed.Config, object]) -> None:
     shown = Shown(seeded[0].home)
