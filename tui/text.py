@@ -12,10 +12,13 @@ import re
 import unicodedata
 from typing import Final
 
-_UNSEEN: Final = re.compile(
+UNSEEN: Final = re.compile(
     # Letters and marks, by their category, that nevertheless draw nothing: joiners, fillers, variation selectors.
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
+MOST_MARKS: Final = 3
+"""On one letter: more than any script needs."""
+
 _BLANKS: Final = frozenset("\t\n\v\f\r\u0085\u2028\u2029")
 """Controls that part words: a blank takes their place, so that words do not run together."""
 
@@ -34,13 +37,14 @@ _AGES: Final = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s
 def safe(text: object) -> str:
     """One line of anything, with nothing a terminal would obey or hide.
 
-    C0, C1, bidirectional, zero-width, private and unassigned characters are left out; tabs and line breaks become
-    blanks.
+    C0, C1, bidirectional, zero-width, private and unassigned characters are left out, and marks beyond MOST_MARKS on a
+    letter; tabs and line breaks become blanks.
     """
     plain = text if isinstance(text, str) else str(text)
     if plain.isprintable() and plain.isascii():
         return plain
-    return _UNSEEN.sub("", "".join(_shown(letter) for letter in plain))
+    shown = UNSEEN.sub("", "".join(_shown(letter) for letter in plain))
+    return shown if shown.isascii() else _unstacked(shown)
 
 
 def safe_lines(text: str) -> str:
@@ -53,6 +57,18 @@ def _shown(letter: str) -> str:
     if letter.isprintable():
         return letter
     return " " if letter in _BLANKS or unicodedata.category(letter) == "Zs" else ""
+
+
+def _unstacked(text: str) -> str:
+    """Marks stand on a letter, and few of them: stacked they cover the lines above, and the first of a text would sit
+    on what stands before it."""
+    kept: list[str] = []
+    marks = MOST_MARKS
+    for letter in text:
+        marks = marks + 1 if unicodedata.category(letter) in ("Mn", "Me") else 0
+        if marks <= MOST_MARKS:
+            kept.append(letter)
+    return "".join(kept)
 
 
 def size(count: int | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import SkydeckError
-from tui.text import safe
+from tui.text import safe, safe_lines
 
 FUNNEL_HOSTS = 20
 """Hosts a refused create names; a cloud may have hundreds, turned away for few reasons."""
@@ -35,7 +35,8 @@ def error(title: str, *, hint: str = "") -> None:
 def refusal(bad: SkydeckError, *, as_json: bool = False, debug: bool = False, subject: str = "") -> None:
     """An error for a person (title, hint, and the funnel of a refused create) or as JSON for a program."""
     if debug:
-        traceback.print_exception(bad)
+        # What an error says may be a stranger's words.
+        print(safe_lines("".join(traceback.format_exception(bad))), file=sys.stderr)
     funnel = getattr(bad, "funnel", None) or {}
     operation = getattr(bad, "operation_id", None)
     if as_json:
