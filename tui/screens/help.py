@@ -86,7 +86,16 @@ class Help(Searchable):
             ("Recent lists", recent),
             ("Bookmarks", bookmarks),
             ("Commands", commands),
+            (
+                "Lists",
+                [(f":{view.aliases[0]}", f"{view.title}   {_also(view)}", "") for view in registry.VIEWS.values()],
+            ),
         ]
+
+
+def _also(view: View) -> str:
+    """What else `:` takes for it."""
+    return " ".join(f":{word}" for word in view.aliases[1:])
 
 
 def _merged(entries: Iterable[Entry]) -> list[Entry]:
