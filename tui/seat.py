@@ -236,14 +236,6 @@ class Seat:
         ticket = await self.ticket(lambda session: door.search_ticket(session, ctx, text, deleted=deleted))
         return await door.search(self.config, ticket)
 
-    async def console_log(self, instance: str, lines: int) -> str:
-        """The end of a guest's console log. Raises SkydeckError."""
-        from core import door
-
-        ctx = self.request()
-        ticket = await self.ticket(lambda session: door.ticket(session, ctx, purpose="console_log", instance=instance))
-        return await door.console_log(self.config, ticket, lines)
-
     async def metrics(self, id: str, span_s: int) -> Series:
         """What an instance or a host (by id) used in the last so many seconds, ten minutes at most, second by second.
 

@@ -101,6 +101,7 @@ class DetailScreen(LogPage):
         self.set_interval(1.0, self._draw)
 
     async def on_unmount(self) -> None:
+        await self.tail.close()
         await self.app.seat.close_metrics()
 
     # ------------------------------------------------------------------ reading
@@ -168,22 +169,26 @@ class DetailScreen(LogPage):
     @work(group="console", exclusive=True)
     async def _watch_console(self) -> None:
         while self._shows(Source.CONSOLE):
-            await self.tail.read(TAIL_LINES)
-            self._draw_page()
+            if self.is_current:  # behind another page nobody looks
+                await self.tail.read(TAIL_LINES)
+                self._draw_page()
             await asyncio.sleep(LOOK_AGAIN)
 
     @work(group="metrics", exclusive=True)
     async def _watch_metrics(self) -> None:
         while self._shows(Source.LIVE, Source.METRICS):
-            pause = await self.course.read(self.course.span if self._shows(Source.METRICS) else SPANS[0])
-            self._draw_page()
+            pause = LOOK_AGAIN
+            if self.is_current:
+                pause = await self.course.read(self.course.span if self._shows(Source.METRICS) else SPANS[0])
+                self._draw_page()
             await asyncio.sleep(pause)
 
     @work(group="guests", exclusive=True)
     async def _watch_guests(self) -> None:
         while self._shows(Source.GUESTS):
-            await self.guests.read()
-            self._draw_page()
+            if self.is_current:
+                await self.guests.read()
+                self._draw_page()
             await asyncio.sleep(EVERY)
 
     def _watch(self) -> None:
@@ -214,7 +219,7 @@ class DetailScreen(LogPage):
         """A source as the box that is drawn of it."""
         if box is Source.LIVE:
             lines = self.course.brief(self.app.settings.glyphs)
-            return Box(title="Live", lines=lines, right=True, small=True)
+            return Box(title=self.course.title, lines=lines, right=True, small=True)
         if box is Source.CONSOLE:
             tail = self.tail.lines or [[("…", "dim")]]
             title = "Console, read-only; o attaches"

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tui.text import safe_lines
+from tui.console.lines import LogLines
 from tui.view import Cell, Lines
 from tui.views import metrics
 from tui.views.metrics import SPANS, Span
 from tui.widgets.lines import sized
 
 if TYPE_CHECKING:
+    from core.consoles.client import Log
     from core.metrics import Latest, Series
     from tui.seat import Seat
 
@@ -24,6 +25,9 @@ TAIL_LINES = 40
 
 LOOK_AGAIN = 2.0
 """Seconds between two looks at a console."""
+
+KEPT = 10.0
+"""Seconds from one sample to the next of those that are kept."""
 
 SHARE = 20
 """Asking for measurements may take one part in so many of the time."""
@@ -35,22 +39,38 @@ class Console:
     def __init__(self, seat: Seat, instance: str) -> None:
         self._seat = seat
         self._instance = instance
+        self._log: Log | None = None
+        self._kept = LogLines()
         self.lines: Lines = []
         """What is shown of it: the log, or why there is none."""
 
     async def read(self, count: int) -> None:
-        """Look again, at so many lines."""
+        """Look again, at so many lines: at what is new, over one connection, for as long as that lasts."""
         from core.errors import SkydeckError
 
         try:
-            text = await self._seat.console_log(self._instance, count)
+            if self._log is None:
+                self._log = await self._seat.open_log(self._instance, count)
+            part = await self._log.read(count)
         except (SkydeckError, OSError) as bad:
             title, hint = getattr(bad, "title", str(bad)), getattr(bad, "hint", "")
             self.lines = [[("No console: ", "warn"), (title, "")], [(hint, "dim")]]
+            await self.close()
             return
-        self.lines = [[(line, "")] for line in safe_lines(text.rstrip()).split("\n")]
-        if not text.strip():
-            self.lines = [[("The console has said nothing yet.", "dim")]]
+        if part is None:
+            await self.close()
+            return
+        self._kept.feed(part)
+        last = self._kept.lines[-count:]
+        while last and not last[-1].strip():
+            last.pop()
+        self.lines = [[(line, "")] for line in last] or [[("The console has said nothing yet.", "dim")]]
+
+    async def close(self) -> None:
+        """Nobody looks any more, or the connection has ended: the next look opens another."""
+        if self._log is not None:
+            log, self._log = self._log, None
+            await log.close()
 
 
 class Course:
@@ -86,9 +106,13 @@ class Course:
             except (SkydeckError, OSError) as bad:
                 problem = f"every 10 s: {getattr(bad, 'title', str(bad))}"
         if found is None or (span.live and not found.at):
-            found = await self._seat.series(self._id, span.seconds)
+            try:
+                found = await self._seat.series(self._id, span.seconds)
+            except OSError as bad:
+                self.problem = f"what is kept cannot be read: {bad.strerror}"
+                return KEPT
         self.series, self.problem, self._of = found, problem if found.at else "", span
-        pause = 10.0 if problem or not span.live else 1.0
+        pause = KEPT if problem or not span.live else 1.0
         return max(pause, SHARE * (time.monotonic() - began))
 
     def _now(self) -> int:
@@ -96,6 +120,11 @@ class Course:
         now = self._seat.now()
         at = self.series.at[-1] if self.series is not None and self.series.at else now
         return at if abs(now - at) < 5_000_000 else now
+
+    @property
+    def title(self) -> str:
+        """Of the overview's box: how often it is measured."""
+        return "Live 10s" if self.problem else "Live 1s"
 
     def brief(self, glyphs: str) -> Callable[[int], Lines]:
         """The lines of an overview, by width."""
@@ -131,7 +160,10 @@ class Guests:
             rows = await seat.read(lambda session: lists.page(session, ctx, slim, where={"host": self._name}))
         except SkydeckError:
             return
-        measured = await seat.latest([row["id"] for row in rows])
+        try:
+            measured = await seat.latest([row["id"] for row in rows])
+        except OSError:
+            measured = {}
         found = [(str(row["name"]), measured[row["id"]]) for row in rows if row["id"] in measured]
         self._found = sorted(found, key=lambda one: (-one[1].cpu_percent, one[0]))
 

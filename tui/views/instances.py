@@ -142,15 +142,6 @@ VERBS = (
     OPEN,
     DESCRIBE,
     Verb(
-        name="console",
-        key="o",
-        label="cons",
-        help="Attach to the serial console; Ctrl+] leaves",
-        needs=Needs.OBJECT,
-        action="console",
-        disabled_reason=guarded("console"),
-    ),
-    Verb(
         name="ssh",
         key="s",
         label="ssh",
@@ -158,6 +149,15 @@ VERBS = (
         needs=Needs.OBJECT,
         action="ssh",
         disabled_reason=guarded("ssh"),
+    ),
+    Verb(
+        name="console",
+        key="o",
+        label="cons",
+        help="Attach to the serial console; Ctrl+] leaves",
+        needs=Needs.OBJECT,
+        action="console",
+        disabled_reason=guarded("console"),
     ),
     Verb(
         name="display",

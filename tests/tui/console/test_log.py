@@ -182,7 +182,7 @@ async def test_logs_of_all_instances(seeded: Cloud, log: Log, monkeypatch: pytes
         await app.press("slash")
         await app.type("s")
         await app.press("enter")
-        await app.until(lambda: asked[-1] == ("needles", True))
+        await app.until(lambda: asked[-1] == ("s", True))
         await app.press("q")
     assert asked[:2] == [("needle", False), ("needle", True)]
 
