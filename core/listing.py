@@ -322,7 +322,7 @@ def _matches(listing: Listing, column: str, wanted: str) -> ColumnElement[bool]:
     expression = _comparable(listing, column)
     negated = wanted.startswith("!")
     value = wanted.removeprefix("!")
-    same = or_(*(_equals(expression, column, one) for one in _alternatives(expression, value)))
+    same = _equals(expression, column, value)
     if _is_nullable(expression):
         # Without this, what is not set would be neither equal nor unequal.
         same = or_(same, expression.is_(None)) if not value else and_(same, expression.is_not(None))
@@ -330,30 +330,30 @@ def _matches(listing: Listing, column: str, wanted: str) -> ColumnElement[bool]:
     return ~same if negated else same
 
 
-def _alternatives(expression: Any, value: str) -> list[str]:
-    """What is between commas; of words the whole too, for it may be a name with a comma."""
-    parts = [part for part in value.split(",") if part]
-    if "," not in value or not parts:
-        return [value]
-    return parts if expression.type.python_type in (bool, int) else [value, *parts]
-
-
 def _equals(expression: Any, column: str, value: str) -> ColumnElement[bool]:
+    """One of what is between commas; of words the whole too, for it may be a name with a comma."""
     kind = expression.type.python_type
-    equal: ColumnElement[bool]
+    parts = [part for part in value.split(",") if part] or [value]
     if kind is bool:
-        if value.lower() not in _WORDS:
-            raise Invalid(f"{column} is true or false, {value!r} is not")
-        equal = expression == _WORDS[value.lower()]
-    elif kind is int:
-        if not _NUMBER.fullmatch(value):
-            raise Invalid(f"{column} is a number, {value!r} is not")
-        equal = expression == int(value)
-    else:
-        equal = func.lower(expression) == value.lower()
-        if value.endswith("*"):
-            equal = or_(equal, func.lower(expression).startswith(value[:-1].lower(), autoescape=True))
-    return equal
+        for part in parts:
+            if part.lower() not in _WORDS:
+                raise Invalid(f"{column} is true or false, {part!r} is not")
+        return _among(expression, [_WORDS[part.lower()] for part in parts])
+    if kind is int:
+        for part in parts:
+            if not _NUMBER.fullmatch(part):
+                raise Invalid(f"{column} is a number, {part!r} is not")
+        return _among(expression, [int(part) for part in parts])
+    lowered = func.lower(expression)
+    beginnings = [part[:-1].lower() for part in parts if part.endswith("*")]
+    whole = {value.lower(), *(part.lower() for part in parts)} if len(parts) > 1 or not beginnings else set()
+    clauses = [lowered.startswith(beginning, autoescape=True) for beginning in beginnings]
+    return or_(*clauses, *([_among(lowered, sorted(whole))] if whole else []))
+
+
+def _among(expression: Any, values: list[Any]) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = expression == values[0] if len(values) == 1 else expression.in_(values)
+    return found
 
 
 def _contains(listing: Listing, text: str) -> ColumnElement[bool]:
