@@ -124,7 +124,7 @@ async def test_leaves_open_what_they_are_about(seeded: Cloud) -> None:
         await app.press("G", "right")
         await app.until("172.16.0.9")
         await app.press("G", "enter")
-        await app.until("Instances > web-00")
+        await app.until("Topology > instance web-00")
         await app.press("q", "d")
         await app.until("Ports > 172.16.0.9")
         await app.press("q", "x")

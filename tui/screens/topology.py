@@ -52,6 +52,7 @@ class TopologyScreen(ActingScreen):
 
     app: Skydeck
     view = VIEW
+    trail_name = "Topology"
 
     def __init__(self) -> None:
         super().__init__()
