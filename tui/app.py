@@ -91,6 +91,8 @@ class Skydeck(App[None], inherit_bindings=False):
         self._histories: dict[str, History] = {}
         self.start_at = locator or Locator(kind=registry.FIRST)
         self.notes = Notes()
+        self.stood: dict[str, str] = {}
+        """Screen, such as `pulse`, to what its cursor stood on when it was left."""
         self.kept = Kept()
         self.feed: Feed | None = None
         self.rows_changed: Signal[None] = Signal(self, "rows changed")
@@ -241,7 +243,8 @@ class Skydeck(App[None], inherit_bindings=False):
     def _fatal_error(self) -> None:
         """Textual's own shows all variables of every frame, and what they hold is not ours."""
         error = sys.exc_info()[1] or self._exception or RuntimeError("unknown")
-        self._exit_renderables.append(crash.told(error, self.places.home))
+        if not self._exit_renderables:  # of several the first is the cause
+            self._exit_renderables.append(crash.told(error, self.places.home))
         self._close_messages_no_wait()
 
     def on_unmount(self) -> None:

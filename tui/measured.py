@@ -46,9 +46,10 @@ class Measured:
         self._busy = True
         try:
             self.values = await seat.latest(asked)
-            self._asked, self._at = asked, time.monotonic()
+        except OSError:
+            self.values = {}  # what cannot be read is not known; the next look tries again
         finally:
-            self._busy = False
+            self._asked, self._at, self._busy = asked, time.monotonic(), False
 
 
 def refused(view: View, columns: Iterable[str]) -> Reason | None:

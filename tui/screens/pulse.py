@@ -73,7 +73,9 @@ class PulseScreen(ActingScreen):
     def compose(self) -> ComposeResult:
         yield Line(id="header")
         yield Line(id="crumb")
-        yield Tiles(glyphs=self.app.settings.glyphs, id="tiles")
+        tiles = Tiles(glyphs=self.app.settings.glyphs, id="tiles")
+        tiles.cursor = self.app.stood.get(VIEW.kind)  # where it was when the pulse was left
+        yield tiles
         yield Bar()
 
     def on_mount(self) -> None:
@@ -178,6 +180,9 @@ class PulseScreen(ActingScreen):
 
     @on(Tiles.Moved)
     def _moved(self) -> None:
+        spot = self.spot
+        if spot is not None:
+            self.app.stood[VIEW.kind] = spot.key
         self._draw()
 
     @on(Tiles.Opened)

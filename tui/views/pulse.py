@@ -6,6 +6,7 @@ A number is a `Spot`: the cursor stands on it, and Enter opens exactly what it c
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,15 @@ def _counted(glyph: str, word: str, tone: str, count: int, whole: int, glyphs: s
     return draw
 
 
+_PLAIN = re.compile(r"[\w.-]+", re.ASCII)
+"""A name that a filter can hold, which gives commas, stars and blanks a meaning of their own."""
+
+
+def _meant(name: str, id: str) -> str:
+    """The filter of one object: by its name, which people read, unless a filter cannot hold that."""
+    return f"name={name}" if _PLAIN.fullmatch(name) else f"id={id}"
+
+
 def _told(*cells: Cell) -> Draw:
     return lambda width: list(cells)
 
@@ -146,7 +156,7 @@ def _quotas(pulse: Pulse, project: str, glyphs: str) -> Tile:
             )
             for usage in pulse.quotas
         ),
-        all=Locator(kind="project", filter=f"name={project}"),
+        all=Locator(kind="project"),
     )
 
 
@@ -203,7 +213,7 @@ def _hosts(hosts: Sequence[HostLoad], measured: Mapping[str, Latest], glyphs: st
             Spot(
                 key=f"hosts/{host.id}",
                 draw=_host(host, measured, glyphs),
-                locator=Locator(kind="host", filter=f"name={host.name}"),
+                locator=Locator(kind="host", filter=_meant(host.name, host.id)),
             )
         )
     if not hosts:
@@ -312,7 +322,7 @@ def _pools(pools: Sequence[Row], glyphs: str) -> Tile:
             Spot(
                 key=f"pools/{row['id']}",
                 draw=_pool(row, glyphs),
-                locator=Locator(kind="backend", filter=f"name={row['name']}"),
+                locator=Locator(kind="backend", filter=_meant(row["name"], row["id"])),
             )
             for row in pools
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -12,6 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from tui.keymap import moving
+from tui.text import safe
 from tui.views.pulse import Spot, Tile, columns_of, heights, shown
 from tui.widgets.lines import TONES, fit, sized
 
@@ -174,9 +176,10 @@ class Tiles(Widget, can_focus=True):
 
     def _title(self, tile: Tile, width: int) -> Text:
         dash = "-" if self._glyphs == "ascii" else "─"
-        head = fit(tile.title, min(width, len(tile.title)))
-        rule = dash * max(0, width - len(head) - 1)
-        return Text.assemble((head, TONES["head"]), (" " + rule if rule else "", TONES["dim"])).copy()[:width]
+        title = safe(tile.title)
+        head = fit(title, min(width, cell_len(title)))
+        rule = dash * max(0, width - cell_len(head) - 1)
+        return Text.assemble((head, TONES["head"]), (" " + rule if rule else "", TONES["dim"]))
 
 
 def _line(spot: Spot, width: int, cursor: Style | None) -> Text:
