@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from textual import work
+from textual import on, work
 
 from tui import shape
 from tui.locator import split_filter, without
 from tui.screens.going import GoingScreen
 from tui.verbs import Row
 from tui.view import Column
+from tui.widgets.table import RowList
 
 
 class ShapingScreen(GoingScreen):
@@ -118,6 +119,11 @@ class ShapingScreen(GoingScreen):
         """By this column; by it already: the other way round."""
         order = f"-{key}" if self.order == key else key
         self.visit(dataclasses.replace(self.locator, sort=order), remember=False)
+
+    @on(RowList.Titled)
+    def _titled(self, event: RowList.Titled) -> None:
+        if event.column.key:
+            self.sort_by(event.column.key)
 
     def go_sort_left(self, row: Row | None) -> None:
         self._sort_beside(-1)

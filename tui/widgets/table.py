@@ -71,6 +71,13 @@ class RowList(ScrollView, can_focus=True):
     class Opened(Message):
         """A row was clicked twice."""
 
+    class Titled(Message):
+        """A column's title was clicked."""
+
+        def __init__(self, column: Column) -> None:
+            super().__init__()
+            self.column = column
+
     class Shaped(Message):
         """Other columns are shown than before."""
 
@@ -413,7 +420,17 @@ class RowList(ScrollView, can_focus=True):
         self._strips.clear()
 
     def on_click(self, event: events.Click) -> None:
-        if event.y >= 1 and self.top + event.y - 1 < self.pages.count:
+        if event.y == 0:
+            self._clicked_title(event.x)
+        elif event.y >= 1 and self.top + event.y - 1 < self.pages.count:
             self._go(self.top + event.y - 1)
             if event.chain == 2:
                 self.post_message(self.Opened())
+
+    def _clicked_title(self, x: int) -> None:
+        at = GUTTER
+        for column, cells in self._layout.columns:
+            if at <= x <= at + cells:
+                self.post_message(self.Titled(column))
+                return
+            at += cells + 1

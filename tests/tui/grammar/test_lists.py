@@ -72,6 +72,10 @@ async def test_the_cursor_stays_on_its_object_through_every_order_and_on_the_way
         for key in ("comma", "greater_than_sign", "greater_than_sign", "less_than_sign"):
             await app.press(key)
             await app.until(lambda: "lb-09" in app.cursor)
+        for title in ("STATUSv", "STATUS^"):
+            await app.pilot.click("#rows", offset=(20, 0))
+            await app.until(f"sort:{title}")
+            await app.until(lambda: "lb-09" in app.cursor)
         await app.press("d")
         await app.until("Instances > lb-09")
         await app.press("q", "colon")
