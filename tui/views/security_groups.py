@@ -75,19 +75,24 @@ def _command(loaded: Loaded, values: dict[str, str]) -> list[Command]:
     name = values["name"].strip()
     lines = [command("security", "group", "create").option("--description", values["description"].strip()).end(name)]
     for rule in loaded.facts.get("rules", ()):
-        itself = {"remote_group": name} if rule.get("remote_group") == values["like"] else {}
-        lines.append(security_group_rules.command_of(rule | itself).end(name))
+        other = rule.get("remote_group")
+        named = {"remote_group": name if other == values["like"] else loaded.facts["groups"][other]} if other else {}
+        lines.append(security_group_rules.command_of(rule | named).end(name))
     return lines
 
 
 def _load_like(session: Any, ctx: Any, row: Row) -> Loaded:
+    groups = listed(session, ctx, "security_group")
     return Loaded(
         values={
             "name": fresh(session, ctx, "security_group", f"{row['name']}-1"),
             "description": row["description"],
             "like": row["id"],
         },
-        facts={"rules": _rules_like(session, ctx, row["id"])},
+        facts={
+            "rules": _rules_like(session, ctx, row["id"]),
+            "groups": {each["id"]: handle(session, ctx, "security_group", each) for each in groups},
+        },
     )
 
 

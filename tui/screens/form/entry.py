@@ -9,6 +9,7 @@ from textual.widgets import Input, Static
 from tui.view import Cell, Field, Loaded
 from tui.widgets.choice import ChoiceLine, ManyLine
 from tui.widgets.lines import Line, page
+from tui.widgets.typed import TypedLine
 
 LABEL = 12
 """Cells of a label, its gap included."""
@@ -31,7 +32,7 @@ class Entry(Vertical):
         elif field.choices:
             widget = ChoiceLine(loaded.choices.get(field.name, []), value, id=field.name)
         else:
-            widget = Input(value, placeholder=field.hint, id=field.name, compact=True, select_on_focus=False)
+            widget = TypedLine(value, placeholder=field.hint, id=field.name, compact=True, select_on_focus=False)
         self.widget = widget
         self._wrong = Static(classes="wrong", markup=False)
 

@@ -42,10 +42,9 @@ class FormScreen(Screen[None]):
         Binding("ctrl+r", "anew", "begin anew", id="form.anew", show=False, priority=True),
         Binding("ctrl+o", "write", "write the file in an editor", id="form.write", show=False, priority=True),
         Binding("escape", "leave", "leave, keeping a draft", id="form.leave", show=False),
-        Binding("down,enter", "app.focus_next", "next field", id="form.next", show=False),
-        Binding("up", "app.focus_previous", "field before", id="form.before", show=False),
-        Binding("tab", "app.focus_next", "next field", show=False),
-        Binding("shift+tab", "app.focus_previous", "field before", show=False),
+        # With priority: keys typed ahead belong to the field that this one leads to.
+        Binding("down,enter,tab", "app.focus_next", "next field", id="form.next", show=False, priority=True),
+        Binding("up,shift+tab", "app.focus_previous", "field before", id="form.before", show=False, priority=True),
     ]
 
     def __init__(self, view: View, form: Form, row: Row | None, *, values: dict[str, str] | None = None) -> None:
@@ -234,10 +233,6 @@ class FormScreen(Screen[None]):
         self.query_one("#about", Static).update(page(lines))
 
     # ------------------------------------------------------------------ the end
-
-    @on(Input.Submitted)
-    def _entered(self) -> None:
-        self.focus_next()
 
     def action_submit(self) -> None:
         if self._loaded is None:
