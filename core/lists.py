@@ -14,12 +14,13 @@ from core.compute.instances.reads import LISTING as INSTANCES
 from core.compute.instances.table import Instance
 from core.compute.keypairs import Keypair
 from core.events import Event
+from core.hosts import aggregates
 from core.hosts.aggregates import Aggregate
 from core.hosts.drift import Finding
 from core.hosts.hosts import Host
 from core.identity import usage
-from core.identity.projects import Project
-from core.identity.users import User
+from core.identity.projects import Domain, Project
+from core.identity.users import Assignment, User
 from core.images import lists as images
 from core.listing import Listing, Row, own
 from core.network import lists as network
@@ -117,12 +118,20 @@ HOSTS = Listing(
     search=("name", "address", "id"),
 )
 
+
+def _with_hosts(session: Session, rows: list[Row]) -> None:
+    """`hosts`: the names of those in it."""
+    for row in rows:
+        row["hosts"] = aggregates.members(session, row["id"])
+
+
 AGGREGATES = Listing(
     kind="aggregate",
     rule="aggregate:list",
     columns={"id": col(Aggregate.id), "name": col(Aggregate.name), "properties": col(Aggregate.properties)},
     source=lambda query: query.select_from(Aggregate),
     scope=lambda ctx: True,
+    enrich=_with_hosts,
 )
 
 _instances_of = (
@@ -157,12 +166,36 @@ PROJECTS = Listing(
     enrich=_with_use,
 )
 
+
+def _with_roles(session: Session, rows: list[Row]) -> None:
+    """`roles`: [{project, role}, …] by project."""
+    wanted = [row["id"] for row in rows]
+    query = (
+        select(Assignment.user_id, Project.name, Assignment.role)
+        .join(Project, col(Project.id) == col(Assignment.project_id))
+        .where(col(Assignment.user_id).in_(wanted))
+        .order_by(col(Project.name), col(Assignment.role))
+    )
+    found: dict[str, list[Row]] = {}
+    for id, project, role in session.execute(query):
+        found.setdefault(id, []).append({"project": project, "role": role})
+    for row in rows:
+        row["roles"] = found.get(row["id"], [])
+
+
 USERS = Listing(
     kind="user",
     rule="user:list",
-    columns={"id": col(User.id), "name": col(User.name), "enabled": col(User.enabled)},
-    source=lambda query: query.select_from(User),
+    columns={
+        "id": col(User.id),
+        "name": col(User.name),
+        "domain": func.coalesce(col(Domain.name), ""),
+        "enabled": col(User.enabled),
+        "has_password": col(User.password_hash).is_not(None),
+    },
+    source=lambda query: query.select_from(User).outerjoin(Domain, col(Domain.id) == col(User.domain_id)),
     scope=lambda ctx: True,
+    enrich=_with_roles,
 )
 
 OPERATIONS = Listing(

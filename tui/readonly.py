@@ -25,7 +25,7 @@ LOOKING_ACTIONS: Final = frozenset(
         *("sort_left", "sort_right", "reverse", "wide", "columns", "faults", "refresh", "hold", "repeat"),
         *(f"recent_{at}" for at in range(1, 10)),
         *("menu", "operations", "messages", "help", "why"),
-        *("open_target", "next_preset"),
+        *("open_target", "next_preset", "acts_of"),
         *("search", "used_by", "owner", "tree", "metrics", "pulse", "export", "bookmark"),
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tui.commands import COMMANDS as COMMANDS
 from tui.view import View
 from tui.views import (
+    aggregates,
     backends,
     backups,
     events,
@@ -27,6 +28,7 @@ from tui.views import (
     snapshots,
     subnets,
     transfers,
+    users,
     volume_types,
 )
 from tui.views.volumes import view as volumes
@@ -54,7 +56,9 @@ VIEWS: dict[str, View] = {
         qos.VIEW,
         backends.VIEW,
         hosts.VIEW,
+        aggregates.VIEW,
         projects.VIEW,
+        users.VIEW,
         operations.VIEW,
         events.VIEW,
         findings.VIEW,

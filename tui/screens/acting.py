@@ -20,6 +20,7 @@ from tui.export import Wanted
 from tui.header import freshness, identity, usage
 from tui.screens.trusting import TrustingScreen
 from tui.screens.typing import TypingScreen
+from tui.locator import Locator
 from tui.text import safe
 from tui.verbs import Choice, Confirm, Needs, Pick, Row, Verb, binding_id, reason
 from tui.view import Form, View
@@ -385,6 +386,13 @@ class ActingScreen(TrustingScreen, TypingScreen):
 
         assert row is not None
         opening.open_object(self.app, row["object_kind"], row["object_id"])
+
+    def go_acts_of(self, row: Row | None) -> None:
+        """The audit trail of a user."""
+        from tui.finding import opening
+
+        assert row is not None
+        opening.show_list(self.app, Locator(kind="event", filter=f"actor={row['name']}"))
 
     def go_owner(self, row: Row | None) -> None:
         """The page of what it belongs to."""
