@@ -60,9 +60,7 @@ def _submit(store: Any, config: Any, ctx: Any, values: dict[str, str]) -> str:
     from core.hosts import aggregates
 
     with store.write() as session:
-        made = aggregates.create(
-            session, ctx, name=values["name"].strip(), properties=properties(values["properties"])
-        )
+        made = aggregates.create(session, ctx, name=values["name"].strip(), properties=properties(values["properties"]))
         return f"aggregate {made.name} made; A puts hosts in"
 
 
@@ -117,5 +115,5 @@ VIEW = View(
         ("No aggregates yet.", "head"),
         ("n makes one: hosts with something in common, which flavors can ask for.", ""),
     ],
-    headline=lambda row, now: [(row["id"][:8], "dim"), (f"{len(row['hosts'])} hosts", "")],
+    headline=lambda row, now: [(row["id"][:8], "dim"), (f"hosts {len(row['hosts'])}", "")],
 )

@@ -56,4 +56,3 @@ VIEW = View(
     preview=lambda row, now: [[_roles(row, now)], [(row["id"], "dim")]],
     headline=lambda row, now: [(row["id"][:8], "dim"), ("enabled", "ok") if row["enabled"] else ("disabled", "warn")],
 )
-

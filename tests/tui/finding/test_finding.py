@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core import cloud
+from core.hosts import aggregates
 from core.network import networks
 from tests.tui.driving import LARGE, SMALL, Cloud, Driver, driven, same_as_golden
 from tui.finding.kin import KinScreen
@@ -224,6 +225,26 @@ async def test_operations_and_the_audit_trail(seeded: Cloud) -> None:
         await app.press("q", "q")
         await app.type("/since=whenever")
         await app.until("is no moment")
+
+
+async def test_users_and_aggregates(seeded: Cloud) -> None:
+    config, store = seeded
+    with store.write() as session:
+        ctx = cloud.context(session, config, source="cli")
+        aggregates.create(session, ctx, name="ssd", properties={"ssd": "true"})
+    async with driven(seeded, SMALL, Locator(kind="aggregate")) as app:
+        await app.press("A")
+        await app.until("puts it in")
+        await app.type("kvm01")
+        await app.press("enter")
+        await app.until("changed ssd")
+        await app.until("ssd=true")
+        assert "kvm01" in app.cursor
+        await app.type(":users")
+        await app.press("enter")
+        await app.until("admin in admin, admin in demo")
+        await app.press("l")
+        await app.until("/actor=admin")
 
 
 def test_ranks_and_scopes() -> None:

@@ -15,16 +15,7 @@ from tui.cli.options import PropertyOption, pairs
 def _find(session: Any, ctx: Any, name: str) -> Row:
     from core.hosts import aggregates
 
-    row = listed(session, ctx, "aggregate", aggregates.find(session, ctx, name).id)
-    _fill(session, ctx, [row])
-    return row
-
-
-def _fill(session: Any, ctx: Any, rows: list[Row]) -> None:
-    from core.hosts import aggregates
-
-    for row in rows:
-        row["hosts"] = aggregates.members(session, row["id"])
+    return listed(session, ctx, "aggregate", aggregates.find(session, ctx, name).id)
 
 
 AGGREGATE = Noun(
@@ -43,7 +34,6 @@ AGGREGATE = Noun(
         column("properties", "properties"),
     ),
     find=_find,
-    fill=_fill,
 )
 
 app = group("Groups of hosts.")
