@@ -28,7 +28,7 @@ from tui.feed import Feed
 from tui.fence import fenced
 from tui.forms.kept import Kept
 from tui.history import History
-from tui.keymap import Keymap
+from tui.keymap import Keymap, declared
 from tui.locator import Locator, parse
 from tui.notes import Note, Notes
 from tui.screens.acting import ActingScreen
@@ -86,7 +86,7 @@ class Skydeck(App[None], inherit_bindings=False):
         """What holds now: the file's, and what the command line said instead."""
         self.seat.read_only = self.seat.read_only or self.settings.read_only
         self._places = places
-        self.keys = Keymap.of(self.settings.keymap)
+        self.keys = Keymap({}, {})
         self._clashed: set[str] = set()
         self._histories: dict[str, History] = {}
         self.start_at = locator or Locator(kind=registry.FIRST)
@@ -157,7 +157,6 @@ class Skydeck(App[None], inherit_bindings=False):
     # ------------------------------------------------------------------ beginning and end
 
     def on_mount(self) -> None:
-        self.set_keymap(self.keys.textual())
         if not self.is_headless:
             gone.watch(self)
         # After the first frame: importing core holds the interpreter for as long as drawing it takes.
@@ -165,6 +164,8 @@ class Skydeck(App[None], inherit_bindings=False):
 
     @work(group="begin", exclusive=True)
     async def _begin(self) -> None:
+        if self.settings.keymap:
+            self._use_keymap()
         if not await self._open():
             self.set_timer(OPEN_AGAIN, self._begin)
             return
@@ -187,6 +188,15 @@ class Skydeck(App[None], inherit_bindings=False):
         if self._engine and not self.seat.read_only:
             # Looking after the engine imports as much again: the first rows come before it.
             self.set_timer(ATTEND_AFTER, self._attend)
+
+    def _use_keymap(self) -> None:
+        """Put the keys where the person wants them. What there is to move is known when every page has been imported,
+        which the first frame does not wait for."""
+        self.keys = Keymap(declared(), self.settings.keymap)
+        self.set_keymap(self.keys.textual())
+        for screen in self.screen_stack:
+            if isinstance(screen, ActingScreen):
+                screen.bind_verbs()
 
     async def _open(self) -> bool:
         try:

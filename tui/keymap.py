@@ -138,11 +138,6 @@ class Keymap:
         """Id to keys, of every binding that is elsewhere than declared; "" for one that lost its last."""
         self._resolve(declared, changes)
 
-    @classmethod
-    def of(cls, changes: Mapping[str, str]) -> Keymap:
-        """With nothing changed nothing is looked up: the start does not wait for it."""
-        return cls(declared() if changes else {}, changes)
-
     @property
     def problems(self) -> list[str]:
         """All that is wrong with the changes, a line each."""

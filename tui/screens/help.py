@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from tui import registry
@@ -38,16 +39,19 @@ class Searchable(Reading):
         for title, entries in self.blocks():
             found = [one for one in entries if all(word in f"{title} {one[0]} {one[1]}".lower() for word in words)]
             if found:
-                lines += [[(title, "head")], *(_line(entry, width) for entry in found), [("", "")]]
+                lines += [[(title, "head")], *(line for entry in found for line in _lines(entry, width)), [("", "")]]
         return lines or [[("nothing holds these words", "dim")]]
 
     def narrowed(self, lines: Lines) -> Lines:
         return lines
 
 
-def _line(entry: Entry, width: int) -> list[Cell]:
+def _lines(entry: Entry, width: int) -> Lines:
+    """What it does, under itself where it is longer than a line."""
     keys, text, tone = entry
-    return [(f"  {keys:<{KEYS}}", "key"), (" ", ""), (text, tone)]
+    first, *more = wrap(text, max(20, width - KEYS - 6)) or [""]
+    lines: Lines = [[(f"  {keys:<{KEYS}}", "key"), (" ", ""), (first, tone)]]
+    return lines + [[(" " * (KEYS + 5), ""), (line, tone)] for line in more]
 
 
 class Help(Searchable):
@@ -112,7 +116,7 @@ class AllKeys(Searchable):
 
     def title_cells(self) -> list[Cell]:
         path = self.app.places.file
-        return [("Keys", "head"), (f"   moved by [app.keymap] in {path}: 'instance.stop' = 'ctrl+x'", "dim")]
+        return [("Keys", "head"), (f"   [app.keymap] in {path} moves them by their ids", "dim")]
 
     def blocks(self) -> list[tuple[str, list[Entry]]]:
         keys = self.app.keys
@@ -124,6 +128,6 @@ class AllKeys(Searchable):
                 now = keys.keys.get(one.id)
                 shown = all_shown(one.keys if now is None else now) or "none"
                 moved = "" if now is None else f"  (was {all_shown(one.keys)})"
-                block.append((shown, f"{one.id:<26} {one.help}{moved}", "" if now is None else "warn"))
+                block.append((shown, f"{one.id}  {one.help}{moved}", "" if now is None else "warn"))
             blocks.append((place, block))
         return blocks

@@ -105,4 +105,4 @@ async def test_the_app_with_a_keymap(seeded: Cloud) -> None:
         await app.until("n is move.down now: instance.new and ")
         await app.press("slash")
         await app.type("instance.start")
-        await app.until("K              instance.start             Start  (was b)")
+        await app.until("K              instance.start  Start  (was b)")
