@@ -63,10 +63,16 @@ class WhyScreen(Reading):
             return []
         who = self.app.seat.ctx
         lines: Lines = [[("Cannot be done now", "head")]]
-        for verb, (why, hint) in self._verbs:
-            lines.append([(f"  {verb.symbol:>4} ", "key"), (f"{verb.label:<10}", ""), (why, "warn")])
+        together: dict[Reason, list[Verb]] = {}
+        for verb, why in self._verbs:
+            together.setdefault(why, []).append(verb)
+        for (why, hint), verbs in together.items():
+            keys: list[Cell] = [("  ", "")]
+            for verb in verbs:
+                keys += [(verb.symbol, "key"), (f" {verb.label}  ", "")]
+            lines += [keys, [("    ", ""), (why, "warn")]]
             if hint:
-                lines.append([(" " * 17 + hint, "dim")])
+                lines.append([(f"    {hint}", "dim")])
         roles = ", ".join(sorted(who.roles)) or "none"
         lines += [
             [("", "")],
