@@ -191,6 +191,9 @@ class _Session:
             await stream.release()
         elif time.monotonic() - self._lost_at > SETTLE:
             await stream.take()
+        else:
+            self._say("that ! may have been meant for the guest; once more takes the console back")
+            self._lost_at = 0.0
 
     # ------------------------------------------------------------------ showing
 

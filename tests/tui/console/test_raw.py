@@ -148,7 +148,7 @@ def test_it_attaches_again_after_a_reboot(terminal: Terminal, monkeypatch: pytes
 def test_who_lost_the_keyboard_is_told_and_may_take_it_back(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "SETTLE", 0.0)
+    monkeypatch.setattr(raw, "SETTLE", 60.0)
     guest = Guest()
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -167,6 +167,8 @@ def test_who_lost_the_keyboard_is_told_and_may_take_it_back(
     terminal.until(b"\a\x1b[7m[bob took the console over: your keys reach nobody; ! takes it back]\x1b[27m")
     terminal.type(b"rm -rf /\r")
     terminal.until(b"your keys reach nobody: bob has the console")
+    terminal.type(b"!")
+    terminal.until(b"once more takes the console back")
     terminal.type(b"!")
     terminal.until(b"you have the console to yourself")
     terminal.type(b"\x1e!")
