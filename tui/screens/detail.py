@@ -157,7 +157,7 @@ class DetailScreen(LogPage):
     @property
     def _alive(self) -> bool:
         """Whether there is still something to draw on: what was read may come when the page is being taken down."""
-        return self.is_attached and bool(self.query("#text"))
+        return self.is_attached and bool(self.query("#text")) and bool(self.query("#prompt-line"))
 
     # ------------------------------------------------------------------ what hosts are asked for
 
@@ -232,7 +232,7 @@ class DetailScreen(LogPage):
     # ------------------------------------------------------------------ drawing
 
     def _draw(self) -> None:
-        if not self.is_mounted:
+        if not self._alive:
             return
         self.draw_header(self.app.header)
         now = self.app.seat.now()

@@ -131,12 +131,17 @@ class PulseScreen(ActingScreen):
             return
         if measure:
             self._measured_at = time.monotonic()
-        if self.is_attached and self.query(Tiles):
+        if self._alive:
             self._pulse, self._measured = found, measured
             self._show()
 
+    @property
+    def _alive(self) -> bool:
+        """Whether there is still something to draw on: what was read may come when the screen is being taken down."""
+        return self.is_attached and bool(self.query(Tiles)) and bool(self.query("#prompt-line"))
+
     def _show(self) -> None:
-        if self._pulse is not None:
+        if self._pulse is not None and self._alive:
             seat = self.app.seat
             self.query_one(Tiles).show(
                 tiles(
@@ -158,7 +163,7 @@ class PulseScreen(ActingScreen):
         self._show()
 
     def _draw(self) -> None:
-        if not (self.is_attached and self.query(Bar)):
+        if not self._alive:
             return
         self.draw_header(self.app.header)
         ctx = self.app.seat.ctx if self.app.seat.ready else None
