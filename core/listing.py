@@ -172,16 +172,7 @@ def count(
     session: Session, ctx: Context, listing: Listing, *, where: dict[str, str] | None = None, text: str = ""
 ) -> int:
     query, _ = _query(session, ctx, listing, sort=None, where=where or {}, text=text)
-    key = listing.columns[listing.key]
-    names = (*(where or {}), *(listing.search if text else ()))
-    used = [None if name in listing.terms else _column(listing, name) for name in names]
-    if (table := _one_table(listing, used)) is not None:
-        narrowed = select(func.count()).select_from(table)
-        if query.whereclause is not None:
-            narrowed = narrowed.where(query.whereclause)
-    else:
-        narrowed = query.with_only_columns(func.count(key), maintain_column_froms=True)
-    return int(session.execute(narrowed).scalar_one())
+    return int(session.execute(_counting(listing, query)).scalar_one())
 
 
 def tally(
@@ -195,16 +186,7 @@ def tally(
     """How many rows there are of each combination of these columns' values: what a list filtered by them shows."""
     query, _ = _query(session, ctx, listing, sort=None, where=where or {}, text="")
     grouped = [_comparable(listing, name) for name in columns]
-    used = [*grouped, *(None if name in listing.terms else _column(listing, name) for name in where or {})]
-    table = _one_table(listing, used)
-    narrowed: Any = query.with_only_columns(
-        *grouped, func.count(listing.columns[listing.key]), maintain_column_froms=True
-    )
-    if table is not None:
-        narrowed = select(*grouped, func.count()).select_from(table)
-        if query.whereclause is not None:
-            narrowed = narrowed.where(query.whereclause)
-    found = session.execute(narrowed.group_by(*grouped)).all()
+    found = session.execute(_counting(listing, query, *grouped).group_by(*grouped)).all()
     return {tuple(row[:-1]): int(row[-1]) for row in found}
 
 
@@ -221,10 +203,17 @@ def values(session: Session, ctx: Context, listing: Listing, column: str, *, lim
     return [str(value).lower() if isinstance(value, bool) else str(value) for value in found if value not in (None, "")]
 
 
-def _one_table(listing: Listing, used: Sequence[Any]) -> Any:
-    """The key's own table, when nothing of the joined ones decides: it alone is counted ten times faster."""
-    table = getattr(listing.columns[listing.key], "table", None)
-    return table if all(getattr(column, "table", None) is table for column in used) else None
+def _counting(listing: Listing, query: Select[Any], *columns: Any) -> Select[Any]:
+    """SELECT of these columns and of how many rows the query has. The key's own table alone is counted when nothing
+    that is asked concerns the joined ones: ten times faster over 50,000 rows."""
+    key = listing.columns[listing.key]
+    if (table := getattr(key, "table", None)) is not None:
+        alone = select(*columns, func.count()).select_from(table)
+        if query.whereclause is not None:
+            alone = alone.where(query.whereclause)
+        if alone.get_final_froms() == [table]:
+            return alone
+    return query.with_only_columns(*columns, func.count(key), maintain_column_froms=True)
 
 
 def one(session: Session, ctx: Context, listing: Listing, key: str) -> Row | None:
@@ -244,10 +233,7 @@ def those(session: Session, ctx: Context, listing: Listing, condition: Any, *, l
 def how_many(session: Session, ctx: Context, listing: Listing, condition: Any) -> int:
     """How many `those` would answer without a limit."""
     query, _ = _query(session, ctx, listing, sort=None, where={}, text="", by_key=True)
-    counted = query.where(condition).with_only_columns(
-        func.count(listing.columns[listing.key]), maintain_column_froms=True
-    )
-    return int(session.execute(counted).scalar_one())
+    return int(session.execute(_counting(listing, query.where(condition))).scalar_one())
 
 
 def _rows(session: Session, listing: Listing, query: Select[Any]) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from tui.view import Cell, Column, View
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
+
+
+SHARE = 10
 
 
 def _there(ctx: object, row: Row) -> Reason | None:
@@ -90,6 +94,10 @@ class KinScreen(LinearScreen):
         self._lines: list[Row] = []
         self._gone = False
         self._began = False
+        self._owed = False
+        """Whether it is to be read again soon."""
+        self._cost = 0.0
+        """Seconds that reading took."""
         self._wake = asyncio.Event()
         super().__init__()
 
@@ -111,7 +119,11 @@ class KinScreen(LinearScreen):
     # ------------------------------------------------------------------ reading
 
     def _news(self, _: object) -> None:
-        self._wake.set()
+        """Something changed somewhere. What depends on a host of thousands takes a while to count: no oftener than one
+        part in SHARE of the time goes into it."""
+        if not self._owed:
+            self._owed = True
+            self.set_timer(max(0.01, SHARE * self._cost), self._wake.set)
 
     def acted(self) -> None:
         self._wake.set()
@@ -128,6 +140,7 @@ class KinScreen(LinearScreen):
 
         seat = self.app.seat
         ctx, now = seat.ctx, seat.now()
+        began, self._owed = time.monotonic(), False
         asked = Asked(kind=self.about.kind, key=self._row[self.about.key], up=self._up, turned=self._turned)
         try:
             lines = await seat.read(lambda session: read(session, ctx, asked, now))
@@ -137,6 +150,7 @@ class KinScreen(LinearScreen):
         except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
             self.app.tell(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.", tone="bad")
             return
+        self._cost = time.monotonic() - began
         if asked.turned != self._turned:
             return
         self._gone = lines is None
