@@ -23,7 +23,6 @@ class GoingScreen(ActingScreen):
     """The browser's half that decides what is looked at; the other half looks and draws."""
 
     locator: Locator
-    rows: RowList
 
     def __init__(self, locator: Locator) -> None:
         super().__init__()
@@ -44,6 +43,10 @@ class GoingScreen(ActingScreen):
         """Places in `recent`, the one used longest ago first."""
 
     # ------------------------------------------------------------------ what the browser gives
+
+    @property
+    def rows(self) -> RowList:
+        return self.query_one(RowList)
 
     def visit(self, locator: Locator, *, remember: bool = True) -> None:
         """Show another list, filter or order."""
