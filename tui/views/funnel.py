@@ -33,18 +33,12 @@ def funnel_lines(funnel: dict[str, Any]) -> Lines:
 
 
 def fault(session: Any, ctx: Any, why: dict[str, Any] | None, object_id: str) -> Lines:
-    """Why an instance is in error, and what became of every host; nothing for a healthy one."""
-    from core import listing as lists
-    from core.lists import LISTINGS
-    from core.operations import operations
+    """Why an instance is in error, what became of every host and what would fit; nothing for a healthy one."""
+    from core.compute import why as core_why
+    from tui.views.why import remedy_lines
 
     if not why:
         return []
     lines: Lines = [[("! ", "bad"), (why.get("title", ""), "bad")], [(f"  {why.get('hint', '')}", "")]]
-    creates = lists.page(
-        session, ctx, LISTINGS["operation"], where={"object_id": object_id, "kind": "instance.create"}, limit=1
-    )
-    for row in creates:
-        found = operations.find(session, ctx, row["id"])
-        lines += funnel_lines((found.error or {}).get("funnel") or found.data.get("funnel") or {})
-    return [*lines, [("", "")]]
+    found = core_why.of_server(session, ctx, object_id)
+    return [*lines, *remedy_lines(found), *funnel_lines(found.funnel), [("", "")]]

@@ -12,6 +12,7 @@ from tui.view import Cell, Column, Lines, Tab, View
 from tui.views.cells import OPERATION_STATES, aged, facts, plain, short
 from tui.views.funnel import funnel_lines
 from tui.views.policy import needs_role
+from tui.views.why import remedy_lines
 
 BAR = 4
 """Cells of a running one's bar."""
@@ -68,6 +69,7 @@ def _retriable(ctx: Any, row: Row) -> Reason | None:
 
 def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     """What happened, and for a placement the funnel."""
+    from core.compute import why
     from core.operations import operations
 
     found = operations.find(session, ctx, row["id"])
@@ -91,8 +93,10 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     )
     lines += facts([("request", found.request_id), ("object", f"{found.object_kind} {found.object_id}")])
     lines += [[("", "")], [("Steps", "head")], *_steps(found)]
-    why = funnel_lines(error.get("funnel") or found.data.get("funnel") or {})
-    return [*lines, [("", "")], [("Placement", "head")], *why] if why else lines
+    if remedies := remedy_lines(why.of_operation(session, ctx, found)):
+        lines += [[("", "")], *remedies]
+    placed = funnel_lines(error.get("funnel") or found.data.get("funnel") or {})
+    return [*lines, [("", "")], [("Placement", "head")], *placed] if placed else lines
 
 
 def _steps(found: Any) -> Lines:
