@@ -238,11 +238,15 @@ class LogView(ScrollView, can_focus=True):
             wanted = self._wanted
             self.matches = [number for number, line in enumerate(self.lines) if wanted in line.lower()]
 
-    def look_for(self, needle: str, *, origin: int | None = None) -> None:
-        """Show where the text stands: the last place at or above `origin`, or where the cursor is; else the last."""
+    def look_for(self, needle: str, *, origin: int | None = None, line: str | None = None) -> None:
+        """Show where the text stands: in the line that reads so, else the last place at or above `origin`, or where the
+        cursor is, else the last."""
         self.needle = needle
         self._match()
-        if self.matches:
+        meant = [number for number in self.matches if line is not None and line in self.lines[number]]
+        if meant:
+            self._go(meant[-1])
+        elif self.matches:
             start = self.cursor if origin is None else origin
             above = [line for line in self.matches if line <= start]
             self._go(above[-1] if above else self.matches[-1])

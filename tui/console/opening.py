@@ -65,7 +65,7 @@ async def log_in(app: Skydeck, instance: str, name: str) -> None:
         status = _run(command)
     _back(app)
     if status == 255:  # ssh's own failure, and not the remote command's
-        hint = "Its security groups must let TCP port 22 in, and its image must run an ssh server; o opens its console."
+        hint = "A security group must let TCP 22 in, and the guest run sshd; o: its console"
         app.tell(f"ssh to {safe(name)} failed", hint, tone="warn")
 
 

@@ -36,12 +36,13 @@ _FOOT = (
 
 
 class LogPage(ActingScreen):
-    """A page with tabs, of which one may be a console log. `find`: what is looked for in it at once."""
+    """A page with tabs, of which one may be a console log."""
 
     row: Row
     tabs: tuple[Tab, ...]
     tab: int
-    find: str = ""
+    find: tuple[str, str] | None = None
+    """What is looked for in the log at once, and the line that is meant."""
 
     DEFAULT_CSS = """
     LogPage #log { display: none; padding: 0 1; }
@@ -85,9 +86,9 @@ class LogPage(ActingScreen):
                 elif part is not None:
                     panel.trouble(None if panel.view.lines or part.text.strip() else ("it has said nothing yet", "dim"))
                     panel.view.feed(part)
-                    if self.find:
-                        panel.view.look_for(self.find)
-                        self.find = ""
+                    if self.find is not None:
+                        (needle, line), self.find = self.find, None
+                        panel.view.look_for(needle, line=line)
                 await asyncio.sleep(LOOK_AGAIN)
         finally:
             if log is not None:

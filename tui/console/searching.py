@@ -123,7 +123,7 @@ class LogsScreen(Screen[None]):
         self._say(left)
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(_line(line, self._text)) for line in search.lines])
+        options.add_options([Option(_line(line, self._text, self.size.width)) for line in search.lines])
         if search.lines:
             options.highlighted = 0
             options.focus()
@@ -136,17 +136,17 @@ class LogsScreen(Screen[None]):
                 [(f"{safe(found.instance)} is deleted", "warn"), ("; its log is kept for a week, for searches", "")]
             )
         else:
-            self._open(found.instance_id)
+            self._open(found)
 
     @work(group="logs-open", exclusive=True)
-    async def _open(self, instance: str) -> None:
+    async def _open(self, found: Found) -> None:
         from core import listing
 
         seat = self.app.seat
         ctx, wanted = seat.ctx, seat.listings["instance"]
 
         def read(session: Any) -> Any:
-            return listing.one(session, ctx, wanted, instance)
+            return listing.one(session, ctx, wanted, found.instance_id)
 
         row = await seat.read(read)
         if row is None:
@@ -155,7 +155,7 @@ class LogsScreen(Screen[None]):
         from tui import registry
         from tui.screens.detail import DetailScreen
 
-        self.app.push_screen(DetailScreen(registry.VIEWS["instance"], row, "Log", find=self._text))
+        self.app.push_screen(DetailScreen(registry.VIEWS["instance"], row, "Log", find=(self._text, safe(found.text))))
 
     def action_move(self, by: int) -> None:
         options = self.query_one(OptionList)
@@ -182,17 +182,21 @@ class LogsScreen(Screen[None]):
             self.dismiss()
 
 
-def _line(found: Found, text: str) -> Text:
-    """A found line, with what was looked for marked in it."""
+def _line(found: Found, text: str, width: int) -> Text:
+    """A found line in one row, with what was looked for in sight and marked."""
     clock = time.strftime("%m-%d %H:%M:%S ", time.localtime(found.at)) if found.at else " " * 15
     name = safe(found.instance)
-    line = drawn([(f"{name[:_NAME]:<{_NAME}} ", "off" if found.deleted else "head"), (clock, "dim")])
+    head = min(_NAME, width // 5)
+    line = drawn([(f"{name[:head]:<{head}} ", "off" if found.deleted else "head"), (clock, "dim")])
+    room = max(20, width - line.cell_len - 2)
     shown = safe(found.text)
     start = shown.lower().find(text.lower())
-    if start >= 0 and start > 60:
-        shown, start = "…" + shown[start - 30 :], 31
+    if start + len(text) > room:
+        cut = max(0, start - room // 3)
+        shown, start = "…" + shown[cut:], start - cut + 1
     body = Text(shown, no_wrap=True, end="")
     if start >= 0:
         body.stylize("bold reverse", start, start + len(text))
+    body.truncate(room, overflow="ellipsis")
     line.append_text(body)
     return line

@@ -58,8 +58,8 @@ class DetailScreen(LogPage):
         ),
     ]
 
-    def __init__(self, view: View, row: Row, tab: str, *, find: str = "") -> None:
-        """`find`: looked for in the log at once."""
+    def __init__(self, view: View, row: Row, tab: str, *, find: tuple[str, str] | None = None) -> None:
+        """`find`: (what is looked for in the log at once, the line that is meant)."""
         from core import relations
 
         super().__init__()

@@ -173,9 +173,9 @@ async def test_logs_of_all_instances(seeded: Cloud, log: Log, monkeypatch: pytes
         await app.until("gone")
         await app.press("j", "enter")
         await app.until("kept for a week")
-        log.parts.put_nowait(part("first\nneedle here\nlast\n", whole=True))
+        log.parts.put_nowait(part("first\na needle[2J in hay\nlast needle\n", whole=True))
         await app.press("k", "enter")
-        await app.until("/needle 1/1")
+        await app.until("/needle 1/2")
         assert app.app.screen.query_one(LogView).cursor == 1
         await app.press("q")
         await app.until("Console logs of")
