@@ -71,7 +71,6 @@ class BrowserScreen(ShowingScreen):
         yield Bar()
 
     def on_mount(self) -> None:
-        self.rows.glyphs = self.app.settings.glyphs
         self.remember_recent(self.locator)
         self._show_view()
         self.rows.focus()
@@ -221,6 +220,7 @@ class BrowserScreen(ShowingScreen):
 
     def _measure(self) -> None:
         """See that what is measured of the rows in sight is known, when a column shows it."""
+        self.rows.glyphs = self.app.settings.glyphs
         ids = self.rows.in_sight
         if self.app.seat.ready and any(c.measured for c, _ in self.rows.layout_now.columns) and self._measured.due(ids):
             self._read_measured(ids)
