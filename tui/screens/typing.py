@@ -165,8 +165,10 @@ class TypingScreen(Screen[None]):
         if self.is_attached and self.query_one(Bar).typing == ":" and self._line == self._typed:
             self._complete(self._typed)
 
-    listed_kind: str | None = None
-    """The noun that a filter is typed for."""
+    @property
+    def listed_kind(self) -> str | None:
+        """The noun that a filter is typed for."""
+        return None
 
     def _suggested(self, text: str) -> list[str]:
         used = [line.split(" ", 1)[0] for line in self.app.history(":").lines]

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
@@ -20,11 +18,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.keymap import moving
-from tui.text import safe
 from tui.verbs import Row
 from tui.view import Cell, Column, Look
+from tui.widgets import rowlines
 from tui.widgets.columns import GUTTER, Layout, arrange
-from tui.widgets.lines import TONES, fit
 from tui.widgets.pages import Pages
 
 _Key = tuple[object, ...]
@@ -343,7 +340,8 @@ class RowList(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
-            return self._heading(width)
+            style = self.get_component_rich_style("rowlist--head")
+            return rowlines.heading(self._layout, self.sort, width=width, style=style)
         index = self.top + y - 1
         if not self.pages.count and self.notice:
             return self._notice_line(y, width)
@@ -353,52 +351,29 @@ class RowList(ScrollView, can_focus=True):
             strip = self._strips[key] = self._draw(key, width)
         return strip
 
-    def _heading(self, width: int) -> Strip:
-        style = self.get_component_rich_style("rowlist--head")
-        sorted_by, descending = self.sort.removeprefix("-"), self.sort.startswith("-")
-        parts = [" " * GUTTER]
-        for column, cells in self._layout.columns:
-            title = column.title
-            if column.key and column.key == sorted_by:
-                title += "v" if descending else "^"
-            parts.append((title.rjust(cells) if column.right else title.ljust(cells))[:cells] + " ")
-        text = "".join(parts)[:width].ljust(width)
-        return Strip([Segment(text, style)], width)
-
     def _notice_line(self, y: int, width: int) -> Strip:
         start = max(2, (self.height - len(self.notice)) // 3)
         if not start <= y < start + len(self.notice):
             return Strip.blank(width, self.rich_style)
-        segments, used = [Segment("  ", self.rich_style)], 2
-        for text, tone in self.notice[y - start]:
-            shown = safe(text)[: max(0, width - used)]
-            segments.append(Segment(shown, self.rich_style + Style.parse(TONES[tone])))
-            used += len(shown)
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+        return rowlines.notice(self.notice[y - start], width=width, style=self.rich_style)
 
     def _draw(self, key: _Key, width: int) -> Strip:
         if not key:
             return Strip.blank(width, self.rich_style)
         if len(key) == 1:
-            return Strip([Segment((("> " if key[0] else "  ") + "…").ljust(width), self.rich_style)], width)
+            return rowlines.awaited(bool(key[0]), width=width, style=self.rich_style)
         cells, at_cursor, marked = key
         base = self.get_component_rich_style("rowlist--cursor") if at_cursor else self.rich_style
-        name_style = base + self.get_component_rich_style("rowlist--marked", partial=True) if marked else base
-        segments = [Segment((">" if at_cursor else " ") + ("*" if marked else " "), name_style)]
-        used = GUTTER
-        for place, ((column, room), (text, tone)) in enumerate(zip(self._layout.columns, cells, strict=True)):  # type: ignore[call-overload]
-            clean = safe(text)
-            if column.right and len(clean) < room:
-                clean = clean.rjust(room)
-            style = name_style if place == 0 else base
-            if tone:
-                # The cursor's line keeps its background; "dim" on it could not be read.
-                style = style + Style.parse(TONES[tone]) if not (at_cursor and tone in ("dim", "off")) else style
-            segments.append(Segment(fit(clean, room), style))
-            segments.append(Segment(" ", base))
-            used += room + 1
-        strip = Strip(list(Segment.simplify(segments)), used)  # fewer colour changes are fewer bytes
-        return strip.adjust_cell_length(width, base) if used != width else strip
+        name = base + self.get_component_rich_style("rowlist--marked", partial=True) if marked else base
+        return rowlines.row(
+            self._layout,
+            cells,  # type: ignore[arg-type]
+            at_cursor=bool(at_cursor),
+            marked=bool(marked),
+            width=width,
+            base=base,
+            name=name,
+        )
 
     # ------------------------------------------------------------------ events
 
