@@ -137,13 +137,18 @@ class BrowserScreen(ShowingScreen):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self.app.seat.ready and self.alive:
+            if self.app.seat.ready and self.alive and not self._still:
                 await self._look()
 
     @property
     def alive(self) -> bool:
         """Whether there is still a list to draw: what was read may come when the screen is being taken down."""
         return self.is_attached and bool(self.query(RowList)) and bool(self.query(Bar))
+
+    @property
+    def _still(self) -> bool:
+        """Whether the list is held and shows all it has to."""
+        return self.held and not self.rows.fresh and not self.rows.pages.unread(*self.rows.sight)
 
     async def _look(self) -> None:
         from core.errors import SkydeckError
@@ -234,9 +239,11 @@ class BrowserScreen(ShowingScreen):
 
     def _tick(self) -> None:
         """Ages grow, and the header tells how fresh all is."""
+        self.draw_header(self._header)
+        if self.held:
+            return
         self._measure()
         self.rows.sync()
-        self.draw_header(self._header)
         if self._header_owed or (self._header is not None and not self._header.engine):
             self.look_again()
 
