@@ -84,7 +84,7 @@ async def test_a_launch_asks_for_networks_and_groups_when_there_are_several(seed
         assert "[ ] backup" in app.text
         assert "public" not in app.text, "nobody is plugged into a way out"
         assert "[x] default" in app.text
-        await app.press("tab", "tab", "tab", "tab", "tab", "right", "space", "tab", "right", "space")
+        await app.press("tab", "tab", "tab", "tab", "right", "space", "tab", "right", "space")
         await app.until("--network app --network backup --security-group default --security-group web")
         await app.press("ctrl+s")
         await app.until("creating lb-22")

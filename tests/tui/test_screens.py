@@ -96,6 +96,7 @@ async def test_forms_of_storage(seeded: Cloud, name: str, kind: str, filter: str
     async with driven(seeded, SMALL, Locator(kind=kind, filter=filter)) as app:
         await app.press(key)
         await app.until(shown)
+        await app.until(lambda: getattr(app.app.screen, "judged", True))
         same_as_golden(app.text, _name(name, SMALL))
 
 
@@ -115,6 +116,7 @@ async def test_forms_of_the_network(seeded: Cloud, name: str, kind: str, key: st
     async with driven(seeded, SMALL, Locator(kind=kind, filter="web-00" if kind == "port" else "")) as app:
         await app.press(key)
         await app.until(shown)
+        await app.until(lambda: getattr(app.app.screen, "judged", True))
         same_as_golden(app.text, _name(name, SMALL))
 
 
@@ -139,6 +141,7 @@ async def test_in_front_of_the_list(seeded: Cloud, size: tuple[int, int], name: 
             await app.pilot.pause(0.05)
         if name == "launch":
             await app.until("same as")
+            await app.until(lambda: getattr(app.app.screen, "judged", True))
         same_as_golden(app.text, _name(name, size))
 
 

@@ -16,7 +16,9 @@ from tui.locator import Locator
 from tui.progress import pace
 from tui.verbs import Row, reason
 from tui.view import Form
-from tui.views import backups, image_members, images, launch, snapshots, volume_forms, volume_new, volume_types
+from tui.views import backups, image_members, images, launch, snapshots, volume_types
+from tui.views.volumes import forms as volume_forms
+from tui.views.volumes import new as volume_new
 
 SECOND = 1_000_000
 
@@ -143,10 +145,10 @@ def test_forms_of_the_rest(roomy: Cloud) -> None:
     assert submit(roomy, volume_types.VIEW.form, None, name="bulk", backend="local") == "volume type bulk made"
     backend = registry.VIEWS["backend"]
     assert backend.form is not None
-    said = submit(roomy, backend.form, None, name="share", driver="nfs", options="directory='/a b'")
+    said = submit(roomy, backend.form, None, name="share", driver="file", options="path='/a b'")
     assert said.startswith("backend share made")
     [row] = of(roomy, "backend", name="share")
-    assert row["options"] == {"directory": "/a b"}
+    assert row["options"] == {"path": "/a b"}
     [backup] = of(roomy, "backup", name="db-sunday")
     assert submit(roomy, backups.EDIT, backup, name="kept") == "backup kept changed"
 
@@ -158,12 +160,17 @@ def test_a_launch_boots_from_a_volume(roomy: Cloud) -> None:
     with store.read() as session:
         ctx = cloud.context(session, config, source="app")
         loaded = launch.OF_IMAGE.load(session, ctx, image)
+
+    def line(loaded: Any, values: dict[str, str]) -> str:
+        assert launch.FORM.command is not None
+        return " ".join(launch.FORM.command(loaded, values)[0])
+
     kept = loaded.values | {"name": "v", "flavor": "m1.small", "boot": launch.GONE, "size": "9", "count": "1"}
-    assert "--image debian-13 --boot-from-volume 9 --delete-on-termination --flavor" in launch.command(loaded, kept)
+    assert "--image debian-13 --boot-from-volume 9 --delete-on-termination --flavor" in line(loaded, kept)
     [root] = launch._root(kept)
     assert (root.source_type, root.uuid, root.size_gb, root.delete_on_termination) == ("image", image["id"], 9, True)
     given = kept | {"boot": golden["id"]}
-    assert "server create --volume golden --flavor" in launch.command(loaded, given)
+    assert "server create --volume golden --flavor" in line(loaded, given)
     said = launch.submit(store, config, ctx, given | {"network": "none", "user_data": "", "zone": ""})
     assert said == "creating v"
     [attachment] = of(roomy, "attachment", volume_id=golden["id"])

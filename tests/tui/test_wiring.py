@@ -157,10 +157,13 @@ def test_what_a_short_form_means(what: str, other: str, side: str, rules: list[t
 
 
 @pytest.mark.parametrize("text", ["", "tcp http", "tcp 1 2", "tcp 1-"])
-def test_what_no_rule_can_mean_is_said_while_it_is_typed(text: str) -> None:
+def test_what_no_rule_can_mean_is_refused_and_has_no_command(text: str) -> None:
+    from core.errors import Invalid
+
     values = {"what": "other", "other": text, "from": "", "way": "ingress", "description": "", "group": ""}
-    [line] = security_group_rules.FORM.preview(Loaded(values={}, facts={"groups": {}}), values)
-    assert line[0] == ("! ", "warn")
+    assert security_group_rules.FORM.command is not None
+    with pytest.raises(Invalid):
+        security_group_rules.FORM.command(Loaded(values={}, facts={"groups": {}}), values)
 
 
 @pytest.mark.parametrize(

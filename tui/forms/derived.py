@@ -39,9 +39,11 @@ def verb(view: View, form: Form) -> str:
 
 def commands(view: View, form: Form, loaded: Loaded, values: dict[str, str]) -> Sequence[Sequence[str]]:
     """The commands, each its words without `skydeck`. Raises SkydeckError for values that have none."""
+    what = verb(view, form)
+    if what == "set" and all(values.get(field.name) == loaded.values.get(field.name) for field in form.fields):
+        return []  # nothing is changed, which no command does
     if form.command is not None:
         return form.command(loaded, values)
-    what = verb(view, form)
     line = command(noun(view), what)
     for field in form.fields:
         value = values.get(field.name, "").strip()

@@ -32,7 +32,9 @@ class Entry(Vertical):
         elif field.choices:
             widget = ChoiceLine(loaded.choices.get(field.name, []), value, id=field.name)
         else:
-            widget = TypedLine(value, placeholder=field.hint, id=field.name, compact=True, select_on_focus=False)
+            # A name that was made up for something new is in nobody's way: what is typed first takes its place.
+            made_up = field.name == "name" and "id" not in loaded.values
+            widget = TypedLine(value, placeholder=field.hint, id=field.name, compact=True, select_on_focus=made_up)
         self.widget = widget
         self._wrong = Static(classes="wrong", markup=False)
 

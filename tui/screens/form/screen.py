@@ -62,6 +62,8 @@ class FormScreen(Screen[None]):
         """Submitted or left: what is judged now is nobody's."""
         self._touched = False
         self._verdict = Verdict()
+        self._judged: dict[str, str] | None = None
+        """The values that the verdict is of."""
         self._drafted = False
 
     def compose(self) -> ComposeResult:
@@ -164,6 +166,11 @@ class FormScreen(Screen[None]):
 
     # ------------------------------------------------------------------ what would become of it
 
+    @property
+    def judged(self) -> bool:
+        """Whether what is shown is what the verb says to the values as they are now."""
+        return self._judged == self.values() or not self._form.rehearsed
+
     @work(exclusive=True, group="judge")
     async def _judge(self) -> None:
         """Ask the verb itself, once the typing pauses."""
@@ -183,6 +190,7 @@ class FormScreen(Screen[None]):
         except SkydeckError as bad:
             verdict = Verdict(refused=bad)
         if not self._over and not self._busy:
+            self._judged = values
             self._show(verdict)
 
     def _show(self, verdict: Verdict, *, submitted: bool = False) -> None:
