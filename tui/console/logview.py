@@ -362,6 +362,11 @@ class LogPanel(Container):
     def view(self) -> LogView:
         return self.query_one(LogView)
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is still something to draw on."""
+        return self.is_attached and bool(self.query(LogView)) and bool(self.query("#log-state"))
+
     def on_mount(self) -> None:
         self._origin = 0
         self._before = ""
@@ -376,6 +381,8 @@ class LogPanel(Container):
 
     @on(LogView.Changed)
     def _draw(self) -> None:
+        if not self.alive:
+            return
         view = self.view
         left: list[Cell] = [(f"{len(view.lines)} lines", "")]
         for name, on_ in (("follow", view.following), ("wrap", view.wrapping), ("times", view.stamping)):

@@ -73,13 +73,17 @@ class LogPage(ActingScreen):
         panel = self.query_one(LogPanel)
         log: Log | None = None
         try:
-            while self.logging and self.is_attached:
+            while self.logging and panel.alive:
                 try:
                     log = log or await self.app.seat.open_log(self.row["id"], MOST)
                     part = await log.read(MOST)
+                    trouble = None
                 except (SkydeckError, OSError) as bad:
-                    panel.trouble((f"no console: {getattr(bad, 'title', str(bad))}", "bad"))
-                    part = None
+                    part, trouble = None, bad
+                if not panel.alive:
+                    return  # taken down while it was asked
+                if trouble is not None:
+                    panel.trouble((f"no console: {getattr(trouble, 'title', str(trouble))}", "bad"))
                 if part is None and log is not None:
                     await log.close()
                     log = None

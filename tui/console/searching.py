@@ -83,8 +83,10 @@ class LogsScreen(Screen[None]):
         deleted = ", deleted ones too" if self._deleted else ""
         self.query_one("#crumb", Line).show([("Console logs of ", "dim"), (safe(where), "head"), (deleted, "warn")])
 
-    def _say(self, left: list[Cell], right: list[Cell] | None = None) -> None:
-        self.query_one("#logs-state", Line).show(left, right or [])
+    def _say(self, cells: list[Cell]) -> None:
+        if self.is_attached:
+            for line in self.query("#logs-state").results(Line):
+                line.show(cells)
 
     @on(Input.Submitted, "#logs-find")
     def _entered(self, event: Input.Submitted) -> None:
@@ -149,6 +151,8 @@ class LogsScreen(Screen[None]):
             return listing.one(session, ctx, wanted, found.instance_id)
 
         row = await seat.read(read)
+        if not self.is_attached:
+            return  # left while it was read
         if row is None:
             self._say([("that instance is gone", "warn")])
             return
