@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import Select
 from sqlmodel import Session
 
 from core import listing as lists
@@ -83,7 +83,7 @@ def owner(session: Session, ctx: Context, kind: str, row: Row) -> Kin | None:
         listing = LISTINGS[relation.above]
         if relation.below != kind or not relation.owner or not allowed(ctx, listing.rule):
             continue
-        condition = listing.columns[listing.key].in_(_above(relation, ctx, row[LISTINGS[kind].key]))
+        condition = _above(relation, ctx, row[LISTINGS[kind].key])
         for found in lists.those(session, ctx, listing, condition, limit=1):
             return Kin(kind=relation.above, row=found)
     return None
@@ -115,8 +115,7 @@ def _group(
     if not allowed(ctx, listing.rule):
         return None
     key = row[LISTINGS[kind].key]
-    keys = _below(relation, ctx, key) if down else _above(relation, ctx, key)
-    condition = listing.columns[listing.key].in_(keys)
+    condition = _below(relation, ctx, key) if down else _above(relation, ctx, key)
     rows = lists.those(session, ctx, listing, condition, limit=limit) if limit else []
     count = len(rows) if limit and len(rows) < limit else lists.how_many(session, ctx, listing, condition)
     elsewhere = _everywhere(session, ctx, listing, condition) - count
@@ -133,15 +132,24 @@ def _everywhere(session: Session, ctx: Context, listing: Listing, condition: obj
     return lists.how_many(session, dataclasses.replace(ctx, all_projects=True), listing, condition)
 
 
-def _below(relation: Relation, ctx: Context, above: str) -> Select[tuple[str]]:
-    """SELECT of the keys of those that depend on it."""
+def _below(relation: Relation, ctx: Context, above: str) -> Any:
+    """The WHERE of those that depend on it."""
+    key = _key(relation.below)
     query = relation.pairs(ctx)
     first, second = query.selected_columns
-    return query.with_only_columns(second, maintain_column_froms=True).where(first == above)
+    if second is key.expression and query.get_final_froms() == [second.table]:
+        # The reference is a column of theirs: no list of keys has to be made first.
+        return query.where(first == above).whereclause
+    return key.in_(query.with_only_columns(second, maintain_column_froms=True).where(first == above))
 
 
-def _above(relation: Relation, ctx: Context, below: str) -> Select[tuple[str]]:
-    """SELECT of the keys of those it depends on."""
+def _above(relation: Relation, ctx: Context, below: str) -> Any:
+    """The WHERE of those it depends on."""
     query = relation.pairs(ctx)
     first, second = query.selected_columns
-    return query.with_only_columns(first, maintain_column_froms=True).where(second == below)
+    return _key(relation.above).in_(query.with_only_columns(first, maintain_column_froms=True).where(second == below))
+
+
+def _key(kind: str) -> Any:
+    listing = LISTINGS[kind]
+    return listing.columns[listing.key]
