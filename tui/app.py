@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from textual import events, work
+from textual.actions import SkipAction
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.binding import Binding
@@ -40,7 +41,7 @@ from tui.terminal import commands as terminal
 from tui.terminal import gone, suited
 from tui.terminal.clipboard import osc52
 from tui.terminal.slow import Backlog
-from tui.widgets.bar import Bar
+from tui.widgets.bar import Bar, Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -421,10 +422,13 @@ class Skydeck(App[None], inherit_bindings=False):
             changed.clear()
 
     def action_find(self) -> None:
-        """The palette, over any page; not over a question that waits for its answer."""
+        """The palette, over any page; not over a question that waits for its answer, nor in the line for `:` and `/`,
+        which goes through its history by this key."""
         from tui.finding.palette import Palette
         from tui.screens.acting import ActingScreen
 
+        if isinstance(self.focused, Prompt):
+            raise SkipAction
         if isinstance(self.screen, ModalScreen):
             return
         behind = self.screen if isinstance(self.screen, ActingScreen) else None
