@@ -171,7 +171,11 @@ class Skydeck(App[None], inherit_bindings=False):
             self.set_timer(OPEN_AGAIN, self._begin)
             return
         loop = asyncio.get_running_loop()
-        self.feed = Feed(self.seat.store, lambda: loop.call_soon_threadsafe(self.news))
+
+        def changed() -> None:
+            loop.call_soon_threadsafe(self.news)
+
+        self.feed = Feed(self.seat.store, changed)
         self.feed.start()
         if self.settings.columns:
             self.browser.reshape()  # every column of the listing is known now
