@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from textual import events, work
-from textual.actions import SkipAction
 from textual._compositor import CompositorUpdate
+from textual.actions import SkipAction
 from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode

@@ -49,10 +49,10 @@ def _status(row: Row, now: int) -> Cell:
 
 
 COLUMNS = (
-    Column(title="NAME", width=26, grow=14, cell=_name),
-    Column(title="WHAT", width=13, grow=3, cell=lambda row, now: (row["what"], "dim")),
+    Column(title="NAME", width=16, grow=24, cell=_name),
+    Column(title="WHAT", width=10, grow=6, cell=lambda row, now: (row["what"], "dim")),
     Column(title="STATUS", width=9, cell=_status),
-    Column(title="FOUND BY", width=20, grow=60, cell=lambda row, now: (row["note"], "dim")),
+    Column(title="FOUND BY", width=16, grow=60, cell=lambda row, now: (row["note"], "dim")),
 )
 
 
