@@ -221,12 +221,14 @@ async def test_what_is_asked_is_what_was_meant_at_the_key_press(seeded: Cloud) -
         await on(app, "web-00")
         await app.press("S")
         await app.until("Stop web-00?")
-        change(seeded[1], "web-00", name="zz-moved")
-        await app.until("zz-moved")
-        add(seeded[1], "web-06", "another")
+        for name in ("lb-03", "lb-09", "web-18"):
+            change(seeded[1], name, name=f"zz-{name}")
+        await app.until("zz-web-18")
+        add(seeded[1], "web-06", "web-000")
+        await app.until("web-000")
         await app.press("y")
         await app.until(lambda: operations(seeded[1], "instance.stop"))
-        assert [one.object_name for one in operations(seeded[1], "instance.stop")] == ["zz-moved"]
+        assert [one.object_name for one in operations(seeded[1], "instance.stop")] == ["web-00"]
 
 
 async def test_many_are_acted_on_one_by_one_and_each_refusal_is_kept(seeded: Cloud) -> None:

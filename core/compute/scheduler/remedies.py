@@ -137,7 +137,13 @@ def remedies(request: Request, hosts: Iterable[HostView], sizes: Iterable[Size])
     if fits:
         best = max(fits, key=lambda host: (host.free("ram_mb"), host.name))
         return [
-            Remedy(means=Means.NOTHING, what=f"it fits now, on {best.name}", host=best.name, act="Ask again.", cost=0.0)
+            Remedy(
+                means=Means.NOTHING,
+                what=f"it fits now, on {best.name}",
+                host=best.name,
+                act="Launch it again.",
+                cost=0.0,
+            )
         ]
     found = [
         *_relaxed(request, looked),
