@@ -92,6 +92,9 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
         columns=2,
     )
     lines += facts([("request", found.request_id), ("object", f"{found.object_kind} {found.object_id}")])
+    if found.state in ("ready", "running", "blocked"):
+        again = [("r", "key"), (" tries again now   ", "")] if found.state != "running" else []
+        lines += [[("", "")], [*again, ("X", "key"), (" cancels; what it made is undone", "")]]
     lines += [[("", "")], [("Steps", "head")], *_steps(found)]
     if remedies := remedy_lines(why.of_operation(session, ctx, found)):
         lines += [[("", "")], *remedies]
