@@ -199,6 +199,9 @@ class Guests(Driver[InstanceSpec, Any], Protocol):
     def logs(self) -> Mapping[str, Path]:
         """Where the log of each guest of this host is, by uuid; the files may not exist yet."""
 
+    def tidy_logs(self) -> None:
+        """Let go of the logs of deleted guests that were kept long enough. Raises OSError."""
+
     def display(self, uuid: str) -> Path:
         """The UNIX socket of a running guest's VNC server. Raises HostError(NOT_FOUND), BAD_STATE for a guest that is
         off or has no display."""

@@ -168,7 +168,7 @@ async def _serve(parts: Parts, listening: socket.socket) -> None:
     def heard(what: Happened) -> None:
         loop.call_soon_threadsafe(service.heard, what)
 
-    follower = Follower(parts.guests.logs, heard)
+    follower = Follower(parts.guests.logs, heard, tidy=parts.guests.tidy_logs)
     serving = loop.create_task(Server(service).serve(listening))
     service.begin()
     parts.sampler.start()

@@ -350,6 +350,9 @@ class GuestDriver:
     def logs(self) -> Mapping[str, Path]:
         return {uuid: self._instances.console_log(uuid) for uuid in self._instances.uuids()}
 
+    def tidy_logs(self) -> None:
+        self._kept.prune(now=time.time())
+
     def display(self, uuid: str) -> Path:
         if not look(self.libvirt, uuid).active:
             raise HostError(ErrorCode.BAD_STATE, "the guest is off: it shows nothing", hint="start it first")

@@ -26,6 +26,7 @@ from hostd.compute.domain_xml import (
     asked_volumes,
     bridge_name,
     digest_of,
+    display_socket,
     quarantined,
     read_metadata,
     released,
@@ -111,3 +112,15 @@ def test_metadata_that_is_not_ours_is_nothing() -> None:
 def test_device_names_fit_into_what_linux_allows() -> None:
     assert bridge_name("0a1b2c3d-4e5f-6789-abcd-ef0123456789") == "skb-0a1b2c3d4e5"
     assert len(tap_name("0a1b2c3d-4e5f-6789-abcd-ef0123456789")) == 15
+
+
+def test_where_a_running_guests_display_is() -> None:
+    live = (
+        "<domain><devices><graphics type='vnc' socket='/run/d/vnc.sock'>"
+        "<listen type='socket' socket='/run/d/vnc.sock'/></graphics></devices></domain>"
+    )
+    assert display_socket(live) == Path("/run/d/vnc.sock")
+    assert display_socket(live.replace(" socket='/run/d/vnc.sock'>", ">", 1)) == Path("/run/d/vnc.sock")
+    off = "<domain><devices><graphics type='vnc'><listen type='socket'/></graphics></devices></domain>"
+    assert display_socket(off) is None
+    assert display_socket("<domain><devices/></domain>") is None
