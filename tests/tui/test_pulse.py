@@ -178,6 +178,14 @@ def test_a_large_cloud_and_an_empty_one_find_room(empty: Cloud) -> None:
                     assert len(spots) < lines
                     for spot in spots:
                         assert len(_text([sized(spot.draw(30), 30)])[0]) == 30
+    nasty = dataclasses.replace(host, name="\x1b[2J\u202eevil, *", id="h-nasty")
+    hostile = tiles_of.tiles(
+        dataclasses.replace(read, hosts=(nasty, host)), {}, project="\x1b]0;x\x07", now=0, glyphs="ascii"
+    )
+    spot = next(spot for tile in hostile for spot in tile.spots if spot.key == "hosts/h-nasty")
+    assert "evil" in _text([sized(spot.draw(40), 40)])[0]
+    assert "".join(_text([sized(spot.draw(40), 40)])).isprintable()
+    assert spot.locator == Locator(kind="host", filter="id=h-nasty"), "its name would mean something else in a filter"
     busiest = next(tile for tile in found if tile.name == "hosts")
     assert _first(busiest, "hosts/h16").startswith("kvm016"), "the most loaded first"
     assert "99 more" not in _first(busiest, busiest.spots[-1].key)

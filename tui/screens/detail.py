@@ -17,7 +17,6 @@ from tui.console.page import LogPage
 from tui.finding.page import used_by
 from tui.finding.trail import trail
 from tui.keymap import moving
-from tui.measured import EVERY
 from tui.screens.sources import LOOK_AGAIN, TAIL_LINES, Console, Course, Guests
 from tui.verbs import GENERAL, Row, Verb
 from tui.view import Box, Cell, Lines, Source, Tab, View
@@ -186,10 +185,11 @@ class DetailScreen(LogPage):
     @work(group="guests", exclusive=True)
     async def _watch_guests(self) -> None:
         while self._shows(Source.GUESTS):
+            pause = LOOK_AGAIN
             if self.is_current:
-                await self.guests.read()
+                pause = await self.guests.read()
                 self._draw_page()
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(pause)
 
     def _watch(self) -> None:
         """Another page: what it shows is looked at from now on, and nothing else."""

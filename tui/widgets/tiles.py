@@ -79,6 +79,8 @@ class Tiles(Widget, can_focus=True):
         for column in columns_of(self._tiles, width):
             line, placed = 0, []
             for tile, lines in zip(column, heights(column, height), strict=True):
+                if line + 1 >= height:
+                    break  # a terminal so small shows the first tiles: no cursor goes where nothing is drawn
                 placed.append((tile, shown(tile, lines, last=tile is column[-1]), line))
                 line += lines
             self._placed.append(placed)
