@@ -44,7 +44,7 @@ def show(app: Skydeck, kind: str, row: Row, *, tab: str = "") -> None:
 
     view = registry.VIEWS.get(kind)
     if view is None:
-        app.tell(f"there is no page about a {said(kind)}", f"skydeck {kind.replace('_', ' ')} show tells.", tone="warn")
+        app.tell(f"there is no page about a {said(kind)}", tone="warn")
         return
     app.push_screen(DetailScreen(view, row, tab))
 

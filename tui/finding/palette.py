@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from textual import events, on, work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -207,11 +207,8 @@ class Palette(ModalScreen[None]):
     def action_leap(self, by: int) -> None:
         self.query_one(RowList).action_leap(float(by))
 
-    def on_click(self, event: events.Click) -> None:
-        if event.chain == 2:
-            self._take()
-
     @on(Input.Submitted)
+    @on(RowList.Opened)
     def _take(self) -> None:
         row = self._chosen
         if self._text != self._asked and (row is None or row["sort"] == "object" or row["rank"]):
