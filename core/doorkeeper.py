@@ -208,7 +208,7 @@ class Doorkeeper:
             body = Metrics(since=since, ids=(ticket.object_id,))
             measured: Measured = await host.call("metrics", body, deadline=METRICS_DEADLINE)
         except SkydeckError as bad:
-            return bad.to_json()
+            return live.told(bad)
         return measured
 
     async def _observe(self) -> dict[str, Any]:

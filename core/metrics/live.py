@@ -13,9 +13,9 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from core.errors import Unavailable
+from core.errors import HostFailed, SkydeckError, Unavailable
 from core.metrics.rates import SECOND, Rate, Series, guest_rate, host_rate, to_series
-from hostd.spec import GuestSample, HostSample, Measured, dump, load
+from hostd.spec import ErrorCode, GuestSample, HostSample, Measured, dump, load
 from hostd.spec.metrics import unpack_guests, unpack_host
 
 LONGEST_SPAN = 600
@@ -37,8 +37,13 @@ class Live:
         self._turn = asyncio.Lock()
 
     async def read(self, span_s: int) -> Series:
-        """The last so many seconds, until now. Raises Unavailable when the engine has ended, HostFailed or Unavailable
-        when the host does not answer."""
+        """The last so many seconds, until now. Raises Unavailable when the engine has ended or the host does not
+        answer. Whoever waits may be cancelled: the exchange comes to its end all the same, and the next is in step."""
+        look = asyncio.ensure_future(self._look(span_s))
+        look.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(look)
+
+    async def _look(self, span_s: int) -> Series:
         async with self._turn:
             span_s = min(span_s, LONGEST_SPAN)
             since = self._since if self._since is not None else -LONGEST_SPAN * SECOND
@@ -73,6 +78,14 @@ class Live:
 def _rates(samples: Sequence[Any], rate: Callable[..., Rate | None]) -> list[Rate]:
     made = (rate(before, after, longest=LONGEST) for before, after in itertools.pairwise(samples))
     return [each for each in made if each is not None]
+
+
+def told(error: SkydeckError) -> dict[str, Any]:
+    """An error as the view's other end gets it."""
+    if isinstance(error, HostFailed) and error.code == ErrorCode.PROTOCOL.value:
+        hint = "skydeck host add, again, brings it up to date."
+        error = Unavailable("its host keeps no metrics: hostd is older there", hint=hint)
+    return error.to_json()
 
 
 async def serve(

@@ -76,11 +76,11 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns when no pass is under way."""
+        """No further pass begins; one that is under way is given a moment."""
         self._stopping = True
         self._nudged.set()
         if self._thread is not None:
-            self._thread.join(timeout=SLOW)
+            self._thread.join(timeout=2 * QUICK)
 
     @property
     def every(self) -> float:

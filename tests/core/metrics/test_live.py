@@ -80,9 +80,21 @@ async def test_a_view_goes_on_second_by_second_over_one_connection(cloud: Cloud)
     # Two looks at once are answered one after the other.
     cloud.station.run(1)
     assert {len(series.at) for series in await asyncio.gather(view.read(10), view.read(10))} == {10}
+    # A page that is left in the middle of a look comes back to a view in step.
+    cloud.station.run(1)
+    left = asyncio.create_task(view.read(10))
+    await asyncio.sleep(0)
+    left.cancel()
+    cloud.station.run(1)
+    again = await view.read(10)
+    assert again.at == tuple(sorted(set(again.at)))
+    assert (len(again.at), again.at[-1]) == (10, int(cloud.station.now * 1e6))
     # A host that does not answer is told, and the view stays.
     cloud.station.failing = HostFailed("host h1: it is too busy", hint="Wait.")
     with pytest.raises(Unavailable, match="too busy"):
+        await view.read(10)
+    cloud.station.failing = HostFailed("host h1: unknown call metrics", code="protocol")
+    with pytest.raises(Unavailable, match="hostd is older"):
         await view.read(10)
     cloud.station.failing = None
     assert (await view.read(10)).at
