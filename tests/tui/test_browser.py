@@ -223,7 +223,7 @@ async def test_what_is_asked_is_what_was_meant_at_the_key_press(seeded: Cloud) -
         await app.until("Stop web-00?")
         for name in ("lb-03", "lb-09", "web-18"):
             change(seeded[1], name, name=f"zz-{name}")
-        await app.until("zz-web-18")
+        await app.until(lambda: "lb-03" not in app.text)
         add(seeded[1], "web-06", "web-000")
         await app.until("web-000")
         await app.press("y")

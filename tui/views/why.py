@@ -66,12 +66,18 @@ def remedy_lines(found: Why) -> Lines:
 
 
 def _head(remedy: Remedy) -> str:
+    return "It would fit now" if _fits_now(remedy) else "The smallest change that would fit"
+
+
+def _fits_now(remedy: Remedy) -> bool:
     from core.compute.scheduler.remedies import Means
 
-    return "It would fit now" if remedy.means is Means.NOTHING else "The smallest change that would fit"
+    return remedy.means is Means.NOTHING
 
 
 def _remedy(remedy: Remedy) -> Lines:
+    if _fits_now(remedy):
+        return [[("> ", "ok"), (f"{remedy.host} would take it", ""), (f"   {remedy.act}", "dim")]]
     return [
         [("> ", "ok"), (remedy.what, ""), (f"  then {remedy.host} takes it", "dim")],
         [(f"    {remedy.act}", "dim")],
