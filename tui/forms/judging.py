@@ -59,7 +59,7 @@ def judge(
 
 
 def blamed(refused: SkydeckError, *, fields: Sequence[Field], start: Values, values: Values, other: Any = None) -> str:
-    """The field a refusal is about; empty for one that is about none, or about several. `other` (field) tells whether
+    """The field a refusal is about; empty for one that is about none. `other` (field) tells whether
     the refusal goes when that field is put back."""
     from core.errors import Forbidden, NoValidHost, QuotaExceeded, Unavailable
 
@@ -71,8 +71,9 @@ def blamed(refused: SkydeckError, *, fields: Sequence[Field], start: Values, val
         return quoted[0]
     changed = [field.name for field in fields if values.get(field.name) != start.get(field.name)]
     guilty = [name for name in changed if len(changed) == 1 or (other is not None and other(name))]
-    if len(guilty) == 1:
-        return guilty[0]
+    if guilty:
+        # Of two that do not go together, the one below: it is filled in with the other in view.
+        return guilty[-1]
     named = [field.name for field in fields if _named(field, refused.title)]
     return named[0] if named else ""
 

@@ -98,10 +98,11 @@ def fresh(session: Any, ctx: Any, kind: str, last: str) -> str:
     from core.lists import LISTINGS
 
     stem = last.rstrip("0123456789")
-    number = int(last[len(stem) :] or "0")
-    stem = stem if last[len(stem) :] or stem.endswith("-") else f"{stem}-"
+    digits = last[len(stem) :]
+    number, width = int(digits or "0"), len(digits) if digits.startswith("0") else 0
+    stem = stem if digits or stem.endswith("-") else f"{stem}-"
     for candidate in range(max(1, number), number + 1000):
-        name = f"{stem}{candidate}"
+        name = f"{stem}{candidate:0{width}}"
         if not listing.count(session, ctx, LISTINGS[kind], where={"name": name}):
             return name
     return stem

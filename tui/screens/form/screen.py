@@ -201,6 +201,8 @@ class FormScreen(Screen[None]):
         for entry in self.query(Entry):
             mine = verdict.refused if verdict.field == entry.field.name else None
             entry.say(mine.title if mine else "", mine.hint if mine else "", tone)
+            if mine and entry.widget.has_focus:
+                self.call_after_refresh(entry.scroll_visible, animate=False)
         self._draw_about()
         if submitted and (entry_ := self._entry(verdict.field)):
             entry_.widget.focus()
@@ -353,6 +355,6 @@ def _quota(counts: dict[str, Count]) -> list[Cell]:
     cells: list[Cell] = [("quota after  ", "dim")]
     for resource, count in counts.items():
         scale, unit = (1024, "G") if resource == "ram" else (1, "")
-        limit = f"{count.limit // scale}" if count.limit >= 0 else "-"
-        cells.append((f"{resource} {count.after // scale}/{limit}{unit}   ", "bad" if count.over else ""))
+        limit = f"{count.limit // scale}{unit}" if count.limit >= 0 else "-"
+        cells.append((f"{resource} {count.after // scale}/{limit}   ", "bad" if count.over else ""))
     return cells
