@@ -61,8 +61,9 @@ class Ticket(SQLModel, table=True):
     valid_until: int = Field(sa_type=BigInteger)
 
 
-def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "") -> str:
+def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "", again: bool = False) -> str:
     """Take a ticket for `console`, `console_log` or `display` of an instance (id or name), or to `observe` the hosts.
+    `again`: in place of one that was cut; the audit trail has it already.
 
     Raises NotFound, Forbidden, Conflict as the guard of the purpose says.
     """
@@ -79,7 +80,7 @@ def ticket(session: Session, ctx: Context, *, purpose: str, instance: str = "") 
             raise NotFound(f"{found.name} is on no host", hint="Its create failed, or has not placed it yet.")
         if purpose == "display":
             ways.local(ctx)
-        if purpose != "console_log":
+        if purpose != "console_log" and not again:
             _record(session, ctx, f"instance.{purpose}", found)
     return _issue(session, ctx, purpose, object_id, {"who": ctx.user_name})
 
@@ -217,6 +218,15 @@ async def trace(config: Config, ticket_id: str) -> list[Traced | str]:
     """What each host of the path answers, in its order; the reason where one does not."""
     answers = (await _answer(config, {"ticket": ticket_id}))["answers"]
     return [load(Traced, answer["ok"]) if "ok" in answer else str(answer["error"]) for answer in answers]
+
+
+async def knock(config: Config) -> None:
+    """Raises Unavailable when nobody is at the door: before a ticket is taken for nothing."""
+    try:
+        _, writer = await asyncio.open_unix_connection(str(config.run_dir / SOCKET))
+    except (FileNotFoundError, ConnectionRefusedError) as absent:
+        raise Unavailable("the engine is not running", hint="Start it: skydeck serve.") from absent
+    writer.close()
 
 
 async def attend(config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,13 @@ def attach(app: Skydeck, instance: str, name: str) -> None:
         return
     seat = app.seat
     ctx = seat.request()
+    attempts = itertools.count()
 
     async def attached() -> Console:
+        await door.knock(seat.config)
         with seat.store.write() as session:
-            ticket = door.ticket(session, ctx, purpose="console", instance=instance)
+            again = next(attempts) > 0
+            ticket = door.ticket(session, ctx, purpose="console", instance=instance, again=again)
         return await door.console(seat.config, ticket, write=True, at=raw.place())
 
     with app.suspend():

@@ -115,6 +115,11 @@ async def test_two_at_a_console_are_told_of_each_other(house: House) -> None:
     await second.close()
     assert (await first.next()).change is Change.RELEASED  # type: ignore[union-attr]
     await first.close()
+    assert len(house.world.events("instance.console")) == 2
+    with house.world.store.write() as session:
+        door.ticket(session, house.world.admin, purpose="console", instance="web", again=True)
+    assert len(house.world.events("instance.console")) == 2, "who comes back after a cut is no news"
+    await door.knock(config)
     with pytest.raises(NotFound):
         house.ticket("console", house.member)
     reader = house.world.someone("reader", project="admin")

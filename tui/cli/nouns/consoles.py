@@ -83,15 +83,16 @@ def attach(
         raise Invalid("a console needs a terminal", hint="skydeck console log show prints what it wrote so far.")
     at = caller()
 
-    def ticket() -> str:
+    def ticket(*, again: bool = False) -> str:
         with at.write() as (session, ctx):
-            return door.ticket(session, ctx, purpose="console", instance=server)
+            return door.ticket(session, ctx, purpose="console", instance=server, again=again)
 
     first = [ticket()]  # what forbids a console is told before the terminal is changed
 
     async def attached() -> door.Console:
         await asyncio.to_thread(serve.ensure, at.config, wait=True)
-        leave = first.pop() if first else await asyncio.to_thread(ticket)
+        await door.knock(at.config)
+        leave = first.pop() if first else await asyncio.to_thread(ticket, again=True)
         return await door.console(at.config, leave, write=not read_only, at=raw.place())
 
     raw.run(server, attached, take=take_over)
