@@ -338,10 +338,11 @@ class Skydeck(App[None], inherit_bindings=False):
 
     def command(self, word: str, argument: str = "") -> None:
         """`:q` and its like, and what was typed after it."""
-        if self.seat.read_only and readonly.changing_command(word):
+        command = registry.COMMANDS[word]
+        if self.seat.read_only and readonly.changing_command(command.words[0]):
             self.tell(f"no :{word}: {readonly.WHY}", readonly.HINT, tone="warn")
         else:
-            registry.COMMANDS[word].run(self, argument)
+            command.run(self, argument)
 
     def redraw(self) -> None:
         """Everything once more: colours or marks are others than before."""

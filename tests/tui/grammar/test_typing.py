@@ -169,6 +169,18 @@ async def test_bookmarks_are_locators_with_a_name(seeded: Cloud) -> None:
     assert load(path) == Settings()
 
 
+async def test_a_short_word_looks_where_its_long_one_does(seeded: Cloud) -> None:
+    async with driven(seeded, settings=Settings(read_only=True)) as app:
+        await app.press("colon")
+        await app.type("pu")
+        await app.press("enter")
+        await app.until("Pulse(")
+        await app.press("q", "colon")
+        await app.type("bookmark")
+        await app.press("enter")
+        await app.until("no bookmarks yet")
+
+
 async def test_the_lists_used_last_have_numbers(seeded: Cloud) -> None:
     async with driven(seeded, LARGE) as app:
         for word, title in (("vol", "Volumes("), ("hv", "Hosts(")):
