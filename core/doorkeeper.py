@@ -15,7 +15,7 @@ from core import door
 from core.compute.instances.table import Instance
 from core.consoles import display, passing, searching
 from core.door import Ticket
-from core.errors import NotFound, SkydeckError
+from core.errors import NotFound, SkydeckError, Unavailable
 from core.hosts.pool import HostHandle, HostPool
 from core.metrics import live
 from core.network import tracing
@@ -205,6 +205,8 @@ class Doorkeeper:
         try:
             # Asked for anew at each look: a guest may have moved.
             host = self._hosts.get(ticket.object_id) if ticket.args["host"] else await self._host_of(ticket)
+            if not host.up:  # a page can show what was collected meanwhile: it shall not wait for that
+                raise Unavailable(f"host {host.name} is not connected", hint="skydeck host list shows why.")
             body = Metrics(since=since, ids=(ticket.object_id,))
             measured: Measured = await host.call("metrics", body, deadline=METRICS_DEADLINE)
         except SkydeckError as bad:

@@ -96,7 +96,10 @@ async def test_a_view_goes_on_second_by_second_over_one_connection(cloud: Cloud)
     cloud.station.failing = HostFailed("host h1: unknown call metrics", code="protocol")
     with pytest.raises(Unavailable, match="hostd is older"):
         await view.read(10)
-    cloud.station.failing = None
+    cloud.station.failing, cloud.station.up = None, False
+    with pytest.raises(Unavailable, match="not connected"):
+        await view.read(10)
+    cloud.station.up = True
     assert (await view.read(10)).at
     await view.close()
     # The guest is off: what was stays for as long as it is not too long ago.
