@@ -19,7 +19,7 @@ from tui.finding.trail import trail
 from tui.keymap import moving
 from tui.screens.sources import LOOK_AGAIN, TAIL_LINES, Console, Course, Guests
 from tui.verbs import GENERAL, Row, Verb
-from tui.view import Box, Cell, Lines, Source, Tab, View
+from tui.view import Box, Cell, Form, Lines, Source, Tab, View
 from tui.views.metrics import SPANS
 from tui.views.pages import events_page, yaml_page
 from tui.widgets.bar import Bar
@@ -332,6 +332,14 @@ class DetailScreen(LogPage):
 
     def go_describe(self, row: Row | None) -> None:
         self.show_tab(0)
+
+    def fill_in(self, form: Form, row: Row | None) -> None:
+        """On the YAML page `e` changes the YAML."""
+        editing = any(verb.name == "edit" and verb.form is form for verb in self.view.verbs)
+        if editing and self.tabs[self.tab].title == "YAML":
+            self.go_edit_yaml(row)
+        else:
+            super().fill_in(form, row)
 
     def go_yaml(self, row: Row | None) -> None:
         self._tab_named("YAML")

@@ -111,7 +111,7 @@ def _lines(session: Session, known: set[str]) -> dict[str, list[str]]:
         if table.name in _SKIPPED:
             continue
         rows: list[str] = []
-        for row in session.execute(select(table)).mappings():  # type: ignore[call-overload]
+        for row in session.execute(select(table)).mappings():
             kept: dict[str, Any] = {key: value for key, value in row.items() if not known or key not in _UNSAID}
             text = json.dumps(kept, default=str, sort_keys=True)
             if known:

@@ -124,6 +124,11 @@ async def test_it_is_edited_in_the_app_where_there_is_no_terminal(seeded: Cloud)
         await app.press("ctrl+s")
         await app.until("network app changed")
         assert not list(folder.iterdir())
+        await app.press("y")  # on the page of its YAML `e` does the same
+        await app.until("dns_domain")
+        await app.press("e")
+        await app.until("# Change network: network app")
+        await app.press("escape")
     [row] = rows(seeded, "network", name="app")
     assert (row["mtu"], row["description"]) == (1400, "by hand")
 
