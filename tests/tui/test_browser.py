@@ -224,8 +224,8 @@ async def test_what_is_asked_is_what_was_meant_at_the_key_press(seeded: Cloud) -
         for name in ("lb-03", "lb-09", "web-18"):
             change(seeded[1], name, name=f"zz-{name}")
         await app.until(lambda: "lb-03" not in app.text)
-        add(seeded[1], "web-06", "web-000")
-        await app.until("web-000")
+        add(seeded[1], "web-06", "another")
+        await app.until("Instances(admin) 25")
         await app.press("y")
         await app.until(lambda: operations(seeded[1], "instance.stop"))
         assert [one.object_name for one in operations(seeded[1], "instance.stop")] == ["web-00"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -124,12 +125,19 @@ def test_columns_stay_in_line_whatever_stands_in_them(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, 140, 40)
     terminal.until("Instances(admin)")
     terminal.take(quiet=0.5)
-    lines = terminal.screen.display
-    head = next(line for line in lines if "NAME" in line and "STATUS" in line)
-    at = head.index("AGE")
-    rows = [line for line in lines[3:-4] if line[at : at + 3].strip()[-1:] in ("d", "h", "m", "s")]
-    assert len(rows) >= 20, "\n".join(lines)
-    assert all(row[at - 1] == " " for row in rows), "\n".join(lines)
+    cells = terminal.screen.buffer
+    top = next(y for y, line in enumerate(terminal.screen.display) if "NAME" in line and "AGE" in line)
+    head = "".join(cells[top][x].data for x in range(140))
+    ages, states = head.rindex("AGE"), head.index("STATUS")
+    rows = 0
+    for y in range(top + 1, top + 25):
+        age = "".join(cells[y][x].data for x in range(ages - 1, ages + 3))
+        assert re.fullmatch(r" *\d+[dhms]", age), (y, age, terminal.screen.display[y])
+        assert cells[y][ages - 2].data == " ", terminal.screen.display[y]
+        assert cells[y][states].data in "+~!o=z?", terminal.screen.display[y]
+        assert cells[y][states - 1].data == " ", terminal.screen.display[y]
+        rows += 1
+    assert rows == 24
     terminal.leave()
 
 
