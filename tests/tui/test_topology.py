@@ -69,8 +69,11 @@ def test_many_ports_cost_a_query_per_level(seeded: Cloud, monkeypatch: pytest.Mo
     assert asked == ["network", "router", "network"], "what is folded is not asked for"
 
 
-def test_a_key_means_one_thing_and_leads_somewhere() -> None:
-    verbs = (*VIEW.verbs, *TopologyScreen().general())
+async def test_a_key_means_one_thing_and_leads_somewhere(seeded: Cloud) -> None:
+    async with driven(seeded, locator=Locator(kind="network")) as app:
+        await app.press("x")
+        assert isinstance(app.app.screen, TopologyScreen)
+        verbs = (*VIEW.verbs, *app.app.screen.general())
     assert len({verb.key for verb in verbs}) == len(verbs)
     assert all(hasattr(TopologyScreen, f"go_{verb.action}") for verb in verbs)
 
@@ -126,7 +129,7 @@ async def test_leaves_open_what_they_are_about(seeded: Cloud) -> None:
         await app.press("G", "enter")
         await app.until("Topology > instance web-00")
         await app.press("q", "d")
-        await app.until("Ports > 172.16.0.9")
+        await app.until("Topology > port 172.16.0.9")
         await app.press("q", "x")
         await app.until("Trace from web-00")
         await app.press("escape", "colon")

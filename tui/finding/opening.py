@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tui import registry
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
     from tui.app import Skydeck
 
 
-def open_object(app: Skydeck, kind: str, key: Any, *, tab: str = "") -> None:
-    """The page of an object, in front of what is there; a message when it is gone, or has no page."""
-    app.run_worker(_open(app, kind, key, tab), group="open", exclusive=True)
+def open_object(app: Skydeck, kind: str, key: Any, *, instead: Callable[[], None] | None = None) -> None:
+    """The page of an object, in front of what is there; a message when it is gone, or has no page. `instead`: done then
+    as well, to show the next best."""
+    app.run_worker(_open(app, kind, key, instead), group="open", exclusive=True)
 
 
-async def _open(app: Skydeck, kind: str, key: Any, tab: str) -> None:
+async def _open(app: Skydeck, kind: str, key: Any, instead: Callable[[], None] | None) -> None:
     from core import listing as lists
     from core.errors import SkydeckError
 
@@ -33,9 +35,11 @@ async def _open(app: Skydeck, kind: str, key: Any, tab: str) -> None:
         app.tell(bad.title, bad.hint, tone="bad")
         return
     if row is None:
+        if instead is not None:
+            instead()
         app.tell(f"that {said(kind)} is gone", "Or it is another project's: 0 shows all projects.", tone="warn")
         return
-    show(app, kind, row, tab=tab)
+    show(app, kind, row)
 
 
 def show(app: Skydeck, kind: str, row: Row, *, tab: str = "") -> None:

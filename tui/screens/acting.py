@@ -381,11 +381,13 @@ class ActingScreen(TrustingScreen, TypingScreen):
         self.app.push_screen(KinScreen(self.view, row, up=True))
 
     def go_open_target(self, row: Row | None) -> None:
-        """The page of what an operation or an event is about."""
+        """The page of what an operation or an event is about; when that is gone, the whole of what is told of it."""
         from tui.finding import opening
 
         assert row is not None
-        opening.open_object(self.app, row["object_kind"], row["object_id"])
+        opening.open_object(
+            self.app, row["object_kind"], row["object_id"], instead=lambda: self.go("describe", row)
+        )
 
     def go_acts_of(self, row: Row | None) -> None:
         """The audit trail of a user."""
