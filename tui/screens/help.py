@@ -4,9 +4,11 @@ ids by which a keymap moves them."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from textwrap import wrap
 from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
 
 from tui import registry
 from tui.keymap import MOVES, all_shown, declarations
@@ -16,6 +18,12 @@ from tui.view import Cell, Lines, View
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
+
+ROOM = 120
+"""Columns from which on the help has two."""
+
+EDGES = 4
+"""Cells of the page beside its text: padding and scroll bar."""
 
 KEYS = 14
 """Cells for the keys."""
@@ -35,21 +43,42 @@ class Searchable(Reading):
 
     def lines(self, width: int) -> Lines:
         words = self.sought.lower().split()
-        lines: Lines = []
+        halves = 2 if width >= ROOM else 1
+        width -= EDGES
+        found_blocks: list[Lines] = []
         for title, entries in self.blocks():
             found = [one for one in entries if all(word in f"{title} {one[0]} {one[1]}".lower() for word in words)]
             if found:
-                lines += [[(title, "head")], *(line for entry in found for line in _lines(entry, width)), [("", "")]]
-        return lines or [[("nothing holds these words", "dim")]]
+                block = [line for entry in found for line in _lines(entry, width // halves)]
+                found_blocks.append([[(title, "head")], *block, [("", "")]])
+        if not found_blocks:
+            return [[("nothing holds these words", "dim")]]
+        if halves == 1:
+            return [line for block in found_blocks for line in block]
+        return _beside(found_blocks, width // halves)
 
     def narrowed(self, lines: Lines) -> Lines:
         return lines
 
 
+def _beside(blocks: Sequence[Lines], width: int) -> Lines:
+    """Blocks in two columns of about the same height, none of them broken."""
+    half = sum(map(len, blocks)) / 2
+    left: Lines = []
+    right: Lines = []
+    for block in blocks:
+        (left if not right and len(left) + len(block) / 2 <= half else right).extend(block)
+    lines: Lines = []
+    for here, there in zip_longest(left, right, fillvalue=[("", "")]):
+        used = sum(cell_len(text) for text, _ in here)
+        lines.append([*here, (" " * max(1, width - used), ""), *there])
+    return lines
+
+
 def _lines(entry: Entry, width: int) -> Lines:
     """What it does, under itself where it is longer than a line."""
     keys, text, tone = entry
-    first, *more = wrap(text, max(20, width - KEYS - 6)) or [""]
+    first, *more = wrap(text, max(20, width - KEYS - 5)) or [""]
     lines: Lines = [[(f"  {keys:<{KEYS}}", "key"), (" ", ""), (first, tone)]]
     return lines + [[(" " * (KEYS + 5), ""), (line, tone)] for line in more]
 
