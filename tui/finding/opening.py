@@ -37,7 +37,9 @@ async def _open(app: Skydeck, kind: str, key: Any, instead: Callable[[], None] |
     if row is None:
         if instead is not None:
             instead()
-        app.tell(f"that {said(kind)} is gone", "Or it is another project's: 0 shows all projects.", tone="warn")
+        # On the page that comes in front now.
+        hint = "Or it is another project's: 0 shows all projects."
+        app.call_after_refresh(app.tell, f"that {said(kind)} is gone", hint, tone="warn")
         return
     show(app, kind, row)
 
@@ -74,12 +76,20 @@ async def _owner(app: Skydeck, view: View, row: Row) -> None:
     show(app, found.kind, found.row)
 
 
-def show_list(app: Skydeck, locator: Locator) -> None:
-    """A list, whatever is in front of it."""
+FORM_OPEN = ("a form is open", "Esc leaves it; then go elsewhere.")
+
+
+def is_filling_in(app: Skydeck) -> bool:
+    """Whether going to a list would lose what was typed into a form."""
     from tui.screens.form import FormScreen
 
-    if any(isinstance(screen, FormScreen) for screen in app.screen_stack):
-        app.tell("a form is open", "Esc leaves it; then go elsewhere.", tone="warn")
+    return any(isinstance(screen, FormScreen) for screen in app.screen_stack)
+
+
+def show_list(app: Skydeck, locator: Locator) -> None:
+    """A list, whatever is in front of it; a form that is being filled in stays."""
+    if is_filling_in(app):
+        app.tell(*FORM_OPEN, tone="warn")
         return
     while len(app.screen_stack) > 1:
         app.pop_screen()

@@ -219,6 +219,8 @@ class Palette(ModalScreen[None]):
         if row["off"]:
             self.query_one("#foot", Line).show([(f"! {row['note']}", "warn")])
             return
+        if row["sort"] != "object" and self._is_held():
+            return
         self.dismiss()
         if row["sort"] == "object":
             opening.open_object(self.app, row["kind"], row["key"])
@@ -233,11 +235,18 @@ class Palette(ModalScreen[None]):
     def action_list(self) -> None:
         """The list that the object is in, with nothing but it and its like."""
         row = self._chosen
-        if row is None or row["sort"] not in ("object", "list"):
+        if row is None or row["sort"] not in ("object", "list") or self._is_held():
             return
         self.dismiss()
         filter = "" if row["sort"] == "list" else row["name"] if row["named"] else row["key"]
         opening.show_list(self.app, Locator(kind=row["kind"] or row["key"], filter=filter))
+
+    def _is_held(self) -> bool:
+        """Whether a form behind this must not be left; says so."""
+        if held := opening.is_filling_in(self.app):
+            title, hint = opening.FORM_OPEN
+            self.query_one("#foot", Line).show([(f"! {title}", "warn"), (f"  {hint}", "")])
+        return held
 
     def action_leave(self) -> None:
         self.dismiss()

@@ -227,6 +227,22 @@ async def test_operations_and_the_audit_trail(seeded: Cloud) -> None:
         await app.until("is no moment")
 
 
+async def test_a_form_is_not_lost_by_looking_around(seeded: Cloud) -> None:
+    async with driven(seeded, SMALL, Locator(kind="volume")) as app:
+        await app.press("n")
+        await app.until("same as")
+        await app.press("ctrl+p")
+        await found(app, "hosts")
+        await app.press("enter")
+        await app.until("a form is open")
+        await app.press("escape", "ctrl+p")
+        await found(app, "kvm01")
+        await app.press("enter")
+        await app.until("host kvm01")
+        await app.press("q")
+        assert "New volume" in app.text
+
+
 async def test_users_and_aggregates(seeded: Cloud) -> None:
     config, store = seeded
     with store.write() as session:
