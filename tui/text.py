@@ -13,9 +13,13 @@ import unicodedata
 from typing import Final
 
 UNSEEN: Final = re.compile(
-    # Letters and marks, by their category, that nevertheless draw nothing: joiners, fillers, variation selectors.
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+    # Letters and marks, by their category, that nevertheless draw nothing: joiners, fillers, variation selectors; and
+    # skin tones, which some terminals draw and others lay over the sign before.
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]"
 )
+_FLAGS: Final = {0x1F1E6 + at: chr(ord("A") + at) for at in range(26)}
+"""Letters of which two are a flag: one sign or two, as the terminal pleases. Shown as the letters they stand for."""
+
 MOST_MARKS: Final = 3
 """On one letter: more than any script needs."""
 
@@ -43,7 +47,7 @@ def safe(text: object) -> str:
     plain = text if isinstance(text, str) else str(text)
     if plain.isprintable() and plain.isascii():
         return plain
-    shown = UNSEEN.sub("", "".join(_shown(letter) for letter in plain))
+    shown = UNSEEN.sub("", "".join(_shown(letter) for letter in plain)).translate(_FLAGS)
     return shown if shown.isascii() else _unstacked(shown)
 
 

@@ -46,6 +46,10 @@ def test_a_column_is_as_wide_as_the_terminal_makes_it(text: str, width: int) -> 
     assert wcswidth(line.plain) == line.cell_len
 
 
+def test_signs_that_terminals_measure_differently_are_not_shown_as_one() -> None:
+    assert safe("\U0001f44d\U0001f3fd \U0001f1e9\U0001f1ea") == "\U0001f44d DE"
+
+
 def test_marks_do_not_pile_up() -> None:
     assert safe("a" + "\u0301" * 50 + "b") == "a" + "\u0301" * MOST_MARKS + "b"
     assert safe("\u0301a") == "a", "nothing to stand on"
