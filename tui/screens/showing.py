@@ -85,8 +85,9 @@ class ShowingScreen(ShapingScreen):
         width = self.size.width
         row = self.rows.row
         now = self.app.seat.now()
-        self.query_one("#preview", Static).update(preview_pane(self.view, row, now, width))
-        self.query_one("#tasks", Static).update(tasks_pane(self._tasks, now, width))
+        # Their heights are the style sheet's: laying the screen out again costs as much as the rest of a key.
+        self.query_one("#preview", Static).update(preview_pane(self.view, row, now, width), layout=False)
+        self.query_one("#tasks", Static).update(tasks_pane(self._tasks, now, width), layout=False)
 
     def draw_status(self) -> None:
         running = self._header.running if self._header else 0
