@@ -38,18 +38,18 @@ from tests.bench.ground import median, took
 from tests.lab.hosts import REPOSITORY
 from tests.tui import seed
 
-SIZES = ((1_000, 10),)
+SIZES = ((1_000, 10), (10_000, 100), (50_000, 500))
 """Instances and hosts."""
 
-ROUNDS = 5
+ROUNDS = 3
 KEYS = 40
 """Each round."""
 
 STARTS = 30
-WATCHED = 15.0
+WATCHED = 10.0
 """Seconds of watching, with a hundredth of the rows changing every second."""
 
-REST = 20.0
+REST = 10.0
 """Seconds of watching with nothing changing, for the bytes of an idle minute."""
 
 SCROLLED = 20
