@@ -66,7 +66,7 @@ class Sampler:
         self._asked = time.monotonic()
         self._cost = 0.0
         self._took = 0.0
-        self._trouble = ""
+        self._trouble = self._last = ""
         self._swept = time.monotonic()
 
     # ------------------------------------------------------------------------ life
@@ -115,9 +115,11 @@ class Sampler:
             # The edge of the thread: numbers are a convenience, and their failure ends nothing.
             log.debug("sampling", exc_info=True)
             trouble = repr(bad)
-        if trouble != self._trouble:
+        # Twice in a row: as the daemon starts, libvirt is not connected yet.
+        if trouble == self._last != self._trouble:
             log.log(logging.WARNING if trouble else logging.INFO, "sampling: %s", trouble or "well again")
             self._trouble = trouble
+        self._last = trouble
 
     # ------------------------------------------------------------------------ samples
 

@@ -137,10 +137,16 @@ def test_what_fails_is_said_once_and_the_rest_is_kept(machine: Machine, caplog: 
             machine.now += 1
         assert len(unpack_host(machine.ask().host)) == 3
         machine.failing, machine.broken = None, OSError("no /proc")
+        for _ in range(3):
+            machine.sampler._pass()
+            machine.now += 1
+        assert moments(machine.ask()) == [3.5, 4.5, 5.5]
+        # What passes at once is no news.
+        machine.broken = OSError("something else")
         machine.sampler._pass()
-        assert moments(machine.ask()) == [3.5]
         machine.broken = None
-        machine.sampler._pass()
+        for _ in range(3):
+            machine.sampler._pass()
     assert [record.getMessage().partition("sampling: ")[2] for record in caplog.records] == [
         "libvirtd does not answer",
         "no /proc",
