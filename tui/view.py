@@ -157,6 +157,8 @@ class Loaded:
     """Fields that are not shown, because there is nothing to decide: their values stand."""
     problem: tuple[str, str] | None = None
     """Why it cannot be filled in at all, and the next act: no host, no image."""
+    remedy: str = ""
+    """The kind of noun whose form brings what is missing: it is opened instead."""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What `Form.preview` and `Form.command` need, e.g. the names that ids stand for."""
 

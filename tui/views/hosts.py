@@ -205,8 +205,8 @@ VIEW = View(
     preview=preview,
     empty=lambda session, ctx: [
         ("No hosts yet.", "head"),
-        ("This machine: skydeck host add local", ""),
-        ("Another:      skydeck host add root@ADDRESS", ""),
+        ("n adds this machine or another.", ""),
+        ("The same: skydeck host add local, skydeck host add root@ADDRESS", "dim"),
     ],
     enter=lambda row: Locator(kind="instance", project=ALL, filter=f"host={row['name']}"),
     headline=lambda row, now: [(row["id"][:8], "dim"), state(row, now), (row["address"] or "this machine", "")],

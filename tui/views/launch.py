@@ -35,7 +35,7 @@ FIELDS = (
     Field(name="zone", label="zone", hint="ZONE or ZONE:HOST"),
 )
 
-NO_IMAGE = ("There is no image to boot.", "Bring one: skydeck image create --file FILE --disk-format qcow2 NAME")
+NO_IMAGE = ("There is no image to boot.", "n brings one: of the catalog, a URL or a file; or: skydeck image create")
 
 LOCAL = ""
 """The root disk: a file on the host, gone with the instance."""
@@ -50,8 +50,9 @@ DEFAULT = "default"
 """The network, and the group, that a project gets by itself."""
 
 
-def missing(session: Any, ctx: Any) -> tuple[str, str] | None:
-    """What keeps anything from being launched, and the next act: no host, no image, no flavor."""
+def missing(session: Any, ctx: Any) -> tuple[str, str, str] | None:
+    """What keeps anything from being launched, the next act, and the kind of what is missing: no host, no image, no
+    flavor."""
     from core import listing as lists
     from core.identity.policy import allowed
     from core.lists import LISTINGS
@@ -59,19 +60,21 @@ def missing(session: Any, ctx: Any) -> tuple[str, str] | None:
     if allowed(ctx, "host:list") and not lists.count(session, ctx, LISTINGS["host"]):
         return (
             "There is no host to run them.",
-            "Add this machine: skydeck host add local   another: skydeck host add ADDRESS",
+            "n adds this machine or another; or: skydeck host add local",
+            "host",
         )
     if not lists.count(session, ctx, LISTINGS["image"], where={"status": "active"}):
-        return NO_IMAGE
+        return *NO_IMAGE, "image"
     if not lists.count(session, ctx, LISTINGS["flavor"]):
-        return "There is no flavor.", "Make one: :flavors, then n"
+        return "There is no flavor.", "n makes one.", "flavor"
     return None
 
 
 def load(session: Any, ctx: Any, row: Row | None) -> Loaded:
     """Choices, and the values of the newest instance of the project; the smallest flavor on a first launch."""
     if absent := missing(session, ctx):
-        return Loaded(values={}, problem=absent)
+        title, hint, kind = absent
+        return Loaded(values={}, problem=(title, hint), remedy=kind)
     own = dataclasses.replace(ctx, all_projects=False)
 
     images = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,9 @@ class FormScreen(Screen[None]):
         except SkydeckError as bad:
             self._say(_told(bad.title, bad.hint, "bad"))
             return
+        if loaded.problem is not None and loaded.remedy:
+            self._remedy(loaded.problem[0], loaded.remedy)
+            return
         if loaded.problem is not None:
             self._say(_told(*loaded.problem, "warn"))
             return
@@ -123,6 +127,15 @@ class FormScreen(Screen[None]):
         await self._fill(self.app.kept.draft(self._key))
         if self._submit_when_loaded:
             self.action_submit()
+
+    def _remedy(self, why: str, kind: str) -> None:
+        """The form of what is missing, in place of this one."""
+        from tui.registry import VIEWS
+
+        view = VIEWS[kind]
+        assert view.form is not None
+        form = dataclasses.replace(view.form, title=f"{view.form.title}: {why[:1].lower()}{why[1:].rstrip('.')}")
+        self.app.switch_screen(FormScreen(view, form, None))
 
     async def _fill(self, draft: dict[str, str] | None) -> None:
         """The fields, with what was loaded, what was asked for, and what was left half done."""
