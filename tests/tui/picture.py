@@ -42,7 +42,7 @@ class Scene:
 
 SCENES = (
     Scene(name="list", keys=("j", "j", "space", "j"), shows="marks:1"),
-    Scene(name="launch", keys=("n",), shows="same as"),
+    Scene(name="launch", keys=("n",), shows="quota after"),
     Scene(name="detail", keys=("G", "d"), shows="Overview", size=(120, 32)),
     Scene(name="pulse", keys=("colon", *"pulse", "enter"), shows="Needs attention", size=(120, 32)),
     Scene(name="topology", keys=("colon", *"topology", "enter"), shows="app", at="network"),
