@@ -6,24 +6,22 @@ The first frame is drawn before core is imported: what is heavy comes after it, 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from textual import events, work
 from textual._compositor import CompositorUpdate
 from textual.actions import SkipAction
-from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.signal import Signal
 from textual.widget import Widget
 
-from tui import crash, readonly, registry
+from tui import crash, registry
 from tui.banner import Away
 from tui.feed import Feed
 from tui.fence import fenced
@@ -32,11 +30,12 @@ from tui.history import History
 from tui.keymap import Keymap, declared
 from tui.locator import Locator, parse
 from tui.notes import Note, Notes
+from tui.obeying import ObeyingApp
 from tui.screens.acting import ActingScreen
 from tui.screens.browser import BrowserScreen
 from tui.seat import Seat
 from tui.seen import Memory
-from tui.settings import Settings, load, override, save
+from tui.settings import Settings, load, override
 from tui.terminal import commands as terminal
 from tui.terminal import gone, suited
 from tui.terminal.clipboard import osc52
@@ -58,7 +57,7 @@ OPEN_AGAIN = 2.0
 """Seconds between two attempts to open the store."""
 
 
-class Skydeck(App[None], inherit_bindings=False):
+class Skydeck(ObeyingApp, inherit_bindings=False):
     CSS_PATH = "app.tcss"
     TITLE = "skydeck"
     ENABLE_COMMAND_PALETTE = False
@@ -311,39 +310,6 @@ class Skydeck(App[None], inherit_bindings=False):
         if self.browser.locator.kind != kind:
             self.browser.visit(Locator(kind=kind))
 
-    @property
-    def acting(self) -> ActingScreen:
-        """The page in front, whatever dialog stands before it."""
-        return next(screen for screen in reversed(self.screen_stack) if isinstance(screen, ActingScreen))
-
-    def submit(self, line: str) -> None:
-        """What a person typed after `:`: a command, a bookmark's name, or a locator."""
-        word, locator = parse(line)
-        if word.lower() in registry.COMMANDS:
-            self.command(word.lower(), line.strip().removeprefix(":").partition(" ")[2].strip())
-        elif (kind := registry.kind_of(word)) is not None:
-            while len(self.screen_stack) > 1:
-                self.pop_screen()
-            self.browser.go_to(dataclasses.replace(locator, kind=kind))
-        elif word in self.settings.bookmarks and parse(self.settings.bookmarks[word])[0] != word:
-            self.submit(self.settings.bookmarks[word])
-        elif word:
-            self.tell(f"there is no list called {word!r}", "Type : and look at what is offered.", tone="warn")
-
-    def history(self, sign: str) -> History:
-        """What was typed before after `:` or `/`."""
-        if sign not in self._histories:
-            self._histories[sign] = History(self.places.state / {":": "commands", "/": "filters"}[sign])
-        return self._histories[sign]
-
-    def command(self, word: str, argument: str = "") -> None:
-        """`:q` and its like, and what was typed after it."""
-        command = registry.COMMANDS[word]
-        if self.seat.read_only and readonly.changing_command(command.words[0]):
-            self.tell(f"no :{word}: {readonly.WHY}", readonly.HINT, tone="warn")
-        else:
-            command.run(self, argument)
-
     def redraw(self) -> None:
         """Everything once more: colours or marks are others than before."""
         self._invalidate_css()
@@ -371,22 +337,6 @@ class Skydeck(App[None], inherit_bindings=False):
 
     def copy_to_clipboard(self, text: str) -> None:
         self.copy(text)
-
-    # ------------------------------------------------------------------ settings
-
-    def change_settings(self, **changes: Any) -> None:
-        """For this session."""
-        self.settings = dataclasses.replace(self.settings, **changes)
-
-    @work(group="settings")
-    async def save_settings(self, changes: Mapping[str, Any]) -> None:
-        """Into the file, for the sessions to come; as tui.settings.save takes them."""
-        from core.errors import Invalid
-
-        try:
-            await asyncio.to_thread(save, self.places.file, changes)
-        except (Invalid, OSError) as bad:
-            self.tell(f"the settings could not be saved: {bad}", getattr(bad, "hint", ""), tone="bad")
 
     def action_stay(self) -> None:
         self.tell("Ctrl+C does not quit", ":q or Ctrl+Q does", tone="ok")
