@@ -64,8 +64,8 @@ class WhyScreen(Reading):
         who = self.app.seat.ctx
         lines: Lines = [[("Cannot be done now", "head")]]
         together: dict[Reason, list[Verb]] = {}
-        for verb, why in self._verbs:
-            together.setdefault(why, []).append(verb)
+        for verb, refusal in self._verbs:
+            together.setdefault(refusal, []).append(verb)
         for (why, hint), verbs in together.items():
             keys: list[Cell] = [("  ", "")]
             for verb in verbs:

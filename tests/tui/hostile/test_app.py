@@ -98,6 +98,8 @@ def _walk(terminal: Terminal, kinds: tuple[str, ...] = tuple(registry.VIEWS)) ->
     terminal.take(quiet=0.15)
 
 
+LONG = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
 FEW = ("instance", "volume", "event")
 """Kinds that together have every sort of page."""
 
@@ -106,8 +108,8 @@ FEW = ("instance", "volume", "event")
     ("width", "height", "kinds"),
     [
         (80, 24, FEW),
-        pytest.param(80, 24, tuple(registry.VIEWS), marks=pytest.mark.e2e),  # takes minutes
-        pytest.param(140, 40, tuple(registry.VIEWS), marks=pytest.mark.e2e),
+        pytest.param(80, 24, tuple(registry.VIEWS), marks=LONG),
+        pytest.param(140, 40, tuple(registry.VIEWS), marks=LONG),
     ],
 )
 def test_no_page_obeys_a_stranger(tmp_path: Path, width: int, height: int, kinds: tuple[str, ...]) -> None:
@@ -158,6 +160,7 @@ def test_only_c_writes_the_clipboard_and_writes_it_in_base64(tmp_path: Path) -> 
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(900)
 @settings(
     max_examples=5,
     deadline=None,
