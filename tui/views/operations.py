@@ -95,11 +95,14 @@ def overview(session: Any, ctx: Any, row: Row, now: int) -> Lines:
     if found.state in ("ready", "running", "blocked"):
         again = [("r", "key"), (" tries again now   ", "")] if found.state != "running" else []
         lines += [[("", "")], [*again, ("X", "key"), (" cancels; what it made is undone", "")]]
-    lines += [[("", "")], [("Steps", "head")], *_steps(found)]
-    if remedies := remedy_lines(why.of_operation(session, ctx, found)):
-        lines += [[("", "")], *remedies]
+    remedies = remedy_lines(why.of_operation(session, ctx, found))
     placed = funnel_lines(error.get("funnel") or found.data.get("funnel") or {})
-    return [*lines, [("", "")], [("Placement", "head")], *placed] if placed else lines
+    blocks = [[[("Steps", "head")], *_steps(found)], remedies, [[("Placement", "head")], *placed] if placed else []]
+    if not found.data.get("begun") and not found.data.get("done"):
+        blocks = [*blocks[1:], blocks[0]]  # it never came to its steps: what stopped it before them comes first
+    for block in filter(None, blocks):
+        lines += [[("", "")], *block]
+    return lines
 
 
 def _steps(found: Any) -> Lines:
