@@ -32,7 +32,11 @@ class Command(list[str]):
         return self
 
     def end(self, *values: str) -> Command:
-        """What the command is about: its arguments, behind the options."""
+        """What the command is about: its arguments, behind the options. Raises Invalid while one is missing."""
+        from core.errors import Invalid
+
+        if not all(values):
+            raise Invalid("there is no command yet", hint="Fill in what it is about.")
         if any(value.startswith("-") for value in values):
             self.append("--")
         self.extend(values)

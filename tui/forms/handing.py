@@ -30,7 +30,7 @@ ERROR, HINT = "error: ", "hint: "
 
 async def behind(app: Skydeck, line: Sequence[str]) -> None:
     """Run it in the background; it outlives the app. What it ends with is told, if somebody is still here."""
-    log = editor.place(app.seat.config.home, *line[:2], line[-1], suffix=".log")
+    log = editor.place(app.seat.config.home, *line, suffix=".log")
     ended = await _begun(line, log, environment(app)).ended()
     if ended:
         title, hint = _last_words(log)

@@ -214,3 +214,9 @@ async def test_user_data_is_written_in_an_editor(seeded: Cloud, tmp_path: Path) 
         await app.until("creating ")
     [file] = (seeded[0].home / "edits").iterdir()
     assert file.read_text() == "#cloud-config\nssh_pwauth: true"
+
+
+async def test_a_command_says_which_project_it_works_in_when_that_is_not_the_usual_one(seeded: Cloud) -> None:
+    async with driven(seeded, SMALL, Locator(kind="network"), project="demo") as app:
+        await app.press("n")
+        await app.until("skydeck --project demo network create")

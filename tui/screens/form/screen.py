@@ -247,8 +247,12 @@ class FormScreen(Screen[None]):
 
         if self._loaded is None:
             return []
+        seat = self.app.seat
+        # A command works in the project of the configuration, unless it names the one that is worked in here.
+        here = seat.ctx.project_name
+        other = ["--project", here] if here != seat.config.project else []
         try:
-            return derived.commands(self._view, self._form, self._loaded, self.values())
+            return [[*other, *words] for words in derived.commands(self._view, self._form, self._loaded, self.values())]
         except SkydeckError:
             return []
 
