@@ -8,9 +8,14 @@ from tui import registry
 from tui.finding.lines import about
 from tui.verbs import Row
 from tui.view import Lines, Tab
+from tui.widgets.lines import fit
 
 SHOWN = 12
 """Objects of a group: `u` shows them all, and goes on from there."""
+
+
+NOTE = 36
+"""Cells of what is said of each: a line has room for that at 80 columns."""
 
 
 def used_by(kind: str) -> Tab:
@@ -40,7 +45,8 @@ def lines(session: Any, ctx: Any, kind: str, row: Row, now: int) -> Lines:
         page.append([(group.title.capitalize(), "head"), (f"  {group.count}{elsewhere}", "dim")])
         for one in group.rows:
             (status, tone), note = about(group.kind, one, now)
-            page.append([(f"  {_called(group.kind, one)[:28]:<28} ", ""), (f"{status:<12} ", tone), (note, "dim")])
+            name = fit(_called(group.kind, one), 24)
+            page.append([(f"  {name} ", ""), (f"{status:<11} ", tone), (fit(note, NOTE).rstrip(), "dim")])
         if group.count > len(group.rows):
             page.append([(f"  … {group.count - len(group.rows)} more: ", "dim"), ("u", "key"), (" shows them", "dim")])
         page.append([("", "")])
