@@ -5,6 +5,7 @@ Used by the app's tests, its benchmarks and by hand: `python -m tests.tui.seed H
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import sys
 from pathlib import Path
@@ -81,7 +82,8 @@ def fresh(home: Path, *, clock: Clock | None = None) -> tuple[Config, Store, Con
     store = cloud.open_store(settings, clock=clock or frozen_clock())
     with store.read() as session:
         ctx = cloud.context(session, settings, source="app")
-    return settings, store, ctx
+    # What is seeded is one request, which the audit trail shows: always the same.
+    return settings, store, dataclasses.replace(ctx, request_id="req-5eed5eed-0000-4000-8000-000000000000")
 
 
 def host(session: Session, name: str, *, state: str = "up", **values: Any) -> Host:
