@@ -1,7 +1,7 @@
 """Doing something without doing it: a verb runs whole, in a transaction that is never kept.
 
 A form that asks "would this be accepted, and what would be left of the quota?" must not restate a verb's rules, for a
-copy of a rule is wrong on the day the rule changes. It runs the verb itself, against a store whose writes are taken back.
+copy of a rule is wrong on the day the rule changes. It runs the verb itself, on a store whose writes are taken back.
 What a verb does beyond the database is done all the same: only verbs that change nothing else may be rehearsed.
 """
 

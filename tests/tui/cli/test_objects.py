@@ -92,7 +92,7 @@ def test_keypairs(cli: Cli, tmp_path: Path) -> None:
     assert cli.json("keypair", "list") == [
         {"Name": name, "Fingerprint": made["fingerprint"], "Type": "ssh"} for name in ("mine", "piped")
     ]
-    assert "private keys are not made here" in cli.refused(2, "keypair", "create", "other")
+    assert "or a file for the private key of a new pair" in cli.refused(2, "keypair", "create", "other")
     assert "cannot be read" in cli.refused(2, "keypair", "create", "--public-key", "/nope", "other")
     cli.ok("keypair", "delete", "mine", "piped")
     assert cli.json("keypair", "list") == []
