@@ -34,7 +34,8 @@ async def test_one_key_brings_what_is_missing_first(empty: Cloud) -> None:
 
 
 async def test_every_empty_list_names_a_key_or_a_command(empty: Cloud) -> None:
-    for kind in ("host", "image", "network", "volume", "keypair", "router", "security_group", "floating_ip", "snapshot"):
+    kinds = ("host", "image", "network", "volume", "keypair", "router", "security_group", "floating_ip", "snapshot")
+    for kind in kinds:
         async with driven(empty, SMALL, Locator(kind=kind)) as driver:
             if driver.app.browser.rows.pages.count:
                 continue
