@@ -1,4 +1,4 @@
-"""Flows from the first key to the last on a real terminal, as far as they go without a host: launch, a launch that fails
+"""Flows from the first key to the last on a real terminal, as far as they go without a host: launch, one that fails
 and why, bulk stop, security rule, volume, floating IP, console. Those that need a guest are in tests/e2e."""
 
 from __future__ import annotations
