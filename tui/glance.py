@@ -170,19 +170,10 @@ def _header(session: Any, ctx: Any, operations: Any) -> Header:
 
 
 def _hosts_down(session: Any, ctx: Any) -> tuple[tuple[str, str], ...]:
-    from sqlmodel import col
-
     from core.errors import Forbidden
-    from core.hosts.table import Host
-    from core.identity.policy import authorize
-    from core.sql import select
-    from core.store import now
+    from core.hosts import hosts
 
     try:
-        authorize(ctx, "host:list")
+        return hosts.went_down(session, ctx, within=RECENT, limit=DOWN)
     except Forbidden:
         return ()
-    late = select(Host.name, Host.state_reason).where(
-        col(Host.state) == "down", col(Host.seen_at) > now(session) - RECENT
-    )
-    return tuple((name, why) for name, why in session.execute(late.order_by(col(Host.name)).limit(DOWN)))

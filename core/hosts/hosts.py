@@ -78,6 +78,15 @@ def find(session: Session, ctx: Context, id_or_name: str) -> Host:
     return row
 
 
+def went_down(session: Session, ctx: Context, *, within: int, limit: int) -> tuple[tuple[str, str], ...]:
+    """(name, why) of hosts that are down and were seen in the last `within` microseconds, by name. Raises Forbidden."""
+    authorize(ctx, "host:list")
+    recent = select(Host.name, Host.state_reason).where(
+        col(Host.state) == "down", col(Host.seen_at) > now(session) - within
+    )
+    return tuple((name, why) for name, why in session.execute(recent.order_by(col(Host.name)).limit(limit)))
+
+
 def enroll(
     session: Session,
     ctx: Context,
