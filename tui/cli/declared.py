@@ -101,7 +101,7 @@ def _filled(view: View, form: Form, about: Noun | None) -> Callable[..., None]:
         if loaded.problem is not None:
             raise Invalid(loaded.problem[0], hint=loaded.problem[1])
         fields = {field.name: field for field in form.fields}
-        said = {name: _text(fields[name], loaded, value) for name, value in given.items() if value is not None}
+        said = {name: _text(fields[name], loaded, value) for name, value in given.items() if value not in (None, [])}
         if not said and about is not None:
             raise Invalid("nothing to set was named", hint=f"skydeck {derived.noun(view)} set --help")
         report.notice(form.submit(at.store, at.config, ctx, loaded.values | said))
@@ -117,12 +117,14 @@ def _option(field: Field) -> inspect.Parameter:
         kind, declared = bool | None, f"{named}/{derived.off(named)}"
     elif field.holds is Holds.NUMBER:
         kind = int | None
+    elif field.holds is Holds.PAIRS:
+        kind = list[str] | None
     return _parameter(field.name, Annotated[kind, typer.Option(declared, help=field.hint or field.label)], None)
 
 
 def _text(field: Field, loaded: Loaded, value: Any) -> str:
     """A field's text for what was given: a choice by its value, or by what is shown of it. Raises Invalid."""
-    text = str(value)
+    text = ", ".join(value) if isinstance(value, list) else str(value)
     choices = loaded.choices.get(field.name)
     if choices is None or text in dict(choices) or field.several:
         return text

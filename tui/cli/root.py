@@ -72,14 +72,15 @@ class _Commands(Mapping[str, Any]):
         return command
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*NOUNS, *_declared()])
+        return iter([*NOUNS, *(_declared() if "tui.registry" in sys.modules else ())])
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
 
 def _declared() -> Mapping[str, Any]:
-    """Word to view. All views are loaded for this: only where a word is none of the above, or all are asked for."""
+    """Word to view. All views are loaded for this, and with them the app's libraries: only for a word that is none of
+    NOUNS. A list of all nouns is not worth that: it has those of views when they are loaded already."""
     from tui import registry
     from tui.forms import derived
 

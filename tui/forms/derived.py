@@ -51,6 +51,8 @@ def commands(view: View, form: Form, loaded: Loaded, values: dict[str, str]) -> 
             continue
         if field.holds is Holds.FLAG:
             line.either(value == "True", option(field), off(option(field)))
+        elif field.holds is Holds.PAIRS and value:
+            line.each(option(field), (each.strip() for each in value.split(",") if each.strip()))
         else:
             line.extend([f"{option(field)}={value}"] if value.startswith("-") or not value else [option(field), value])
     if what != "create":

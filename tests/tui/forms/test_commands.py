@@ -94,6 +94,7 @@ CASES = [
     Case("qos", "clone", {"name": "gold"}),
     Case("qos", "edit", {"name": "gold"}, {"specs": "read_iops_sec=10"}),
     Case("host", "edit", {"name": "kvm01"}, {"cpu": "8", "reserved_disk": "5", "physnets": "physnet2=eth2"}),
+    Case("aggregate", "new", typed={"name": "fast", "properties": "ssd=true, gpu=a100"}),
     Case("backend", "new", typed={"name": "b2", "options": "path=/srv/b2", "over": "3"}),
     Case("backend", "edit", {"driver": "file"}, {"over": "4", "hosts": "~kvm01", "description": "d"}),
 ]
