@@ -22,7 +22,7 @@ from tui.cli.nouns.quotas import RESOURCES
 from tui.cli.root import app
 
 GRAMMAR = """
-server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh
+server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh|why
 server add network|port
 server add fixed ip
 server add floating ip
@@ -58,9 +58,9 @@ storage host show
 limits show
 flavor create|list|show|set|unset|delete
 keypair create|list|show|delete
-project create|list|show|set|delete
+project create|list|show|set|delete|purge
 quota show|set
-network create|list|show|set|delete|auto
+network create|list|show|set|delete|auto|purge
 network rbac create|list|show|delete
 subnet create|list|show|set|delete
 port create|list|show|set|unset|delete
@@ -74,7 +74,7 @@ aggregate create|list|show|delete
 aggregate add host
 aggregate remove host
 availability zone list
-host add|list|show|set|remove|repair
+host add|list|show|set|remove|repair|maintain
 hypervisor list|show
 hypervisor stats show
 operation list|show|cancel|retry
@@ -82,6 +82,7 @@ event list|show
 finding list|show|reap
 serve
 trace
+undo
 verify
 completion
 """
