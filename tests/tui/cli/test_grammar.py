@@ -22,7 +22,7 @@ from tui.cli.nouns.quotas import RESOURCES
 from tui.cli.root import app
 
 GRAMMAR = """
-server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh|why
+server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh|tunnel|metrics|why
 server add network|port
 server add fixed ip
 server add floating ip
@@ -74,12 +74,14 @@ aggregate create|list|show|delete
 aggregate add host
 aggregate remove host
 availability zone list
-host add|list|show|set|remove|repair|maintain
+host add|list|show|set|remove|repair|maintain|metrics
 hypervisor list|show
 hypervisor stats show
 operation list|show|cancel|retry
 event list|show
+audit list|show
 finding list|show|reap
+search
 serve
 trace
 undo
@@ -132,9 +134,9 @@ def _nouns() -> list[Noun]:
 
 @pytest.mark.parametrize("noun", _nouns(), ids=lambda noun: noun.word)
 def test_a_noun_names_columns_its_listing_has(noun: Noun) -> None:
-    columns = LISTINGS[noun.kind].columns
+    listing = LISTINGS[noun.kind]
     for each in noun.filters:
-        assert each.column in columns
+        assert each.column in listing.columns or each.column in listing.terms
     for shown in (noun.columns, noun.fields):
         headers = [each.header for each in shown]
         assert len(headers) == len(set(headers))
