@@ -18,9 +18,9 @@ from tui import readonly
 from tui.banner import banner
 from tui.export import Wanted
 from tui.header import freshness, identity, usage
+from tui.locator import Locator
 from tui.screens.trusting import TrustingScreen
 from tui.screens.typing import TypingScreen
-from tui.locator import Locator
 from tui.text import safe
 from tui.verbs import Choice, Confirm, Needs, Pick, Row, Verb, binding_id, reason
 from tui.view import Form, View
@@ -45,6 +45,8 @@ class ActingScreen(TrustingScreen, TypingScreen):
 
     app: Skydeck
     view: View
+    marking = False
+    """Marks were asked for, and are not there yet."""
 
     # ------------------------------------------------------------------ what subclasses give
 
@@ -106,6 +108,9 @@ class ActingScreen(TrustingScreen, TypingScreen):
         rows = self.targets(verb)
         if verb.needs is Needs.NOTHING:
             return None
+        if self.marking and verb.needs is Needs.OBJECTS:
+            # Typed ahead of the marks it was meant for, it would act on the cursor's object alone.
+            return "the marks are still being read", "Press it again."
         if not rows:
             return reason(verb, self.app.seat.ctx, None)
         # Of marks far out of sight only key and name are at hand: core checks those when it is asked.

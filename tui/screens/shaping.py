@@ -199,10 +199,17 @@ class ShapingScreen(GoingScreen):
         self.draw_crumb()
         self.draw_keys()
 
-    @work(group="mark", exclusive=True)
-    async def go_mark_all(self, row: Row | None) -> None:
+    def go_mark_all(self, row: Row | None) -> None:
         """Everything the filter shows, in sight or not."""
-        await self._mark(None, None)
+        self.marking = True
+        self._mark_all()
+
+    @work(group="mark", exclusive=True)
+    async def _mark_all(self) -> None:
+        try:
+            await self._mark(None, None)
+        finally:
+            self.marking = False
 
     def go_mark_range(self, row: Row | None) -> None:
         """From the last mark to the cursor, in the order that is shown; without one it begins here."""
@@ -221,7 +228,11 @@ class ShapingScreen(GoingScreen):
 
     @work(group="mark", exclusive=True)
     async def _mark_to(self, one: str, other: str) -> None:
-        await self._mark(one, other)
+        self.marking = True
+        try:
+            await self._mark(one, other)
+        finally:
+            self.marking = False
 
     async def _mark(self, one: str | None, other: str | None) -> None:
         """Mark what stands from one key to the other; everything without them."""
