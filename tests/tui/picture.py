@@ -66,7 +66,7 @@ async def draw(scene: Scene, home: Path) -> str:
                 await driver.press(key)
             await driver.until(scene.shows)
             for field in driver.app.screen.query(Input):
-                field.cursor_blink = False
+                field.cursor_blink, field._cursor_visible = False, True  # wherever in its blinking it was
             await _settled(driver)
             return driver.app.export_screenshot(title="skydeck")
     finally:
