@@ -143,10 +143,10 @@ def test_forms_of_the_rest(roomy: Cloud) -> None:
     assert submit(roomy, volume_types.VIEW.form, None, name="bulk", backend="local") == "volume type bulk made"
     backend = registry.VIEWS["backend"]
     assert backend.form is not None
-    said = submit(roomy, backend.form, None, name="share", driver="nfs", options="directory='/a b'")
+    said = submit(roomy, backend.form, None, name="share", driver="nfs", options="path='/a b'")
     assert said.startswith("backend share made")
     [row] = of(roomy, "backend", name="share")
-    assert row["options"] == {"directory": "/a b"}
+    assert row["options"] == {"path": "/a b"}
     [backup] = of(roomy, "backup", name="db-sunday")
     assert submit(roomy, backups.EDIT, backup, name="kept") == "backup kept changed"
 
