@@ -371,6 +371,7 @@ ON_THE_OTHER_KERNEL = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(660)
 def test_where_bridges_track_connections_themselves() -> None:
     """The other backend: some of the tests above, on Debian's own kernel."""
     chosen = " or ".join(f"({one})" for one in ON_THE_OTHER_KERNEL)
