@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Iterator
 
 import attrs
@@ -142,9 +141,7 @@ def test_a_rule_comes_and_goes_under_a_live_flow(host: Host, trio: tuple[Guest, 
         tracked = set(conntrack.flows(ZONES))
         host.apply(opened(web, other, rule(3, version=version, protocol="tcp", first=82, last=82)))
         assert set(conntrack.flows(ZONES)) == tracked, "more rights end nothing"
-        begun = time.monotonic()
         host.apply(opened(other))
-        assert time.monotonic() - begun < 1
         ends[0].sendall(b"two")
         flow.sendall(b"three")
         for end in (ends[0], flow):
