@@ -31,9 +31,9 @@ test: quick e2e
 quick: $(VENV)/installed
 	$(BIN)/pytest -q -n 2 -m "not e2e and not bench"
 
-# One after the other: every host wants the machine for itself.
+# Two files side by side: hosts mostly wait for their guests. Within a file tests share hosts, one after the other.
 e2e: $(VENV)/installed
-	$(ROOT) $(BIN)/pytest -q -m e2e
+	$(ROOT) $(BIN)/pytest -q -n 2 --dist loadfile -m e2e
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from hostd.drivers import DiskSource, Step, StepContext
 from hostd.memory.guests import MemoryGuests
 from hostd.memory.records import Record
 from hostd.spec import ErrorCode, ExportSpec, HostError, ObjectKind, PowerState, Want
+from hostd.storage import sparse
 from hostd.storage.instances import checked
 
 
@@ -46,8 +46,7 @@ class MemoryExports:
         if source is None:
             target.write_bytes(b"")
         else:
-            shutil.copyfile(source, target)
-            target.chmod(0o600)
+            sparse.copy(source, target)
         os.truncate(target, max(size, target.stat().st_size))
         context.progress(100)
         self._records[spec.uuid] = {"quiesced": spec.quiesce and self._guests.is_on(spec.instance)}

@@ -527,6 +527,7 @@ class Cloud:
         """No instance is left, no volume and no snapshot, nor one on its way out."""
         for operation in [self.start_delete(uuid) for uuid in self.instances()]:
             self.succeeded(operation.id)
+        self.until(lambda: not self.open_operations(), "volumes that go with their instances are gone")
         for operation in [self.ask(volumes.delete, uuid, cascade=True) for uuid in self.volumes()]:
             self.succeeded(operation.id)
 

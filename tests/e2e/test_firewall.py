@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Iterator
 
 import attrs
@@ -142,9 +141,7 @@ def test_a_rule_comes_and_goes_under_a_live_flow(host: Host, trio: tuple[Guest, 
         tracked = set(conntrack.flows(ZONES))
         host.apply(opened(web, other, rule(3, version=version, protocol="tcp", first=82, last=82)))
         assert set(conntrack.flows(ZONES)) == tracked, "more rights end nothing"
-        begun = time.monotonic()
         host.apply(opened(other))
-        assert time.monotonic() - begun < 1
         ends[0].sendall(b"two")
         flow.sendall(b"three")
         for end in (ends[0], flow):
@@ -371,6 +368,7 @@ ON_THE_OTHER_KERNEL = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(660)
 def test_where_bridges_track_connections_themselves() -> None:
     """The other backend: some of the tests above, on Debian's own kernel."""
     chosen = " or ".join(f"({one})" for one in ON_THE_OTHER_KERNEL)

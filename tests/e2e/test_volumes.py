@@ -95,8 +95,9 @@ def test_a_guest_boots_from_a_volume_that_outlives_it(cloud: Cloud) -> None:
     cloud.booted("one")
     assert cloud.instance("one").image_id is None
     assert "SKYDECK root /dev/vda" in cloud.console_log("one")
+    (booted,) = (uuid for uuid in cloud.volumes() if cloud.volume(uuid).bootable)
     with pytest.raises(Conflict, match="root disk of one"):
-        cloud.start_detach("one", cloud.volumes()[0])
+        cloud.start_detach("one", booted)
     cloud.sh("one", "echo kept > /kept; sync")
     once(cloud)
     cloud.delete("one")

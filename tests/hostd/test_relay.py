@@ -63,7 +63,7 @@ async def test_a_killed_daemon_comes_back_with_the_next_relay(tmp_path: Path) ->
     output, errors = await process.communicate(HELLO)
     first = daemon_pid(run)
     assert (list(replies(output)), errors) == ([1], b"")
-    os.kill(first, signal.SIGKILL)
+    await killed(first)
     # Several at once: one daemon wins, all are served.
     processes = [await relay(state, run) for _ in range(3)]
     answers = await asyncio.gather(*(process.communicate(HELLO) for process in processes))
@@ -75,6 +75,19 @@ async def test_a_killed_daemon_comes_back_with_the_next_relay(tmp_path: Path) ->
     assert second != first
     assert session == second
     assert b"SKYDECK_CRASH" not in environment
+
+
+async def killed(pid: int) -> None:
+    """Kill a process and see its end: a dying one's socket still takes connections."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(descriptor, ended.set)
+        await ended.wait()
+        asyncio.get_running_loop().remove_reader(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def daemon_pid(run: Path) -> int:

@@ -163,16 +163,16 @@ def test_a_volume_is_handed_over_with_a_key(pool: Cli) -> None:
 
 def test_backends_and_what_hosts_store(pool: Cli) -> None:
     made = pool.json(
-        "storage", "backend", "create", "--driver", "nfs", "--option", "directory=/srv", "--host", "kvm1",
+        "storage", "backend", "create", "--driver", "nfs", "--option", "path=/srv", "--host", "kvm1",
         "--max-over-subscription-ratio", "2", "share",
     )  # fmt: skip
-    assert (made["options"], made["max_over_subscription_ratio"]) == ({"directory": "/srv"}, 2.0)
-    pool.ok("storage", "backend", "set", "share", "--disable", "--disable-reason", "no", "--option", "opts=ro")
+    assert (made["options"], made["max_over_subscription_ratio"]) == ({"path": "/srv"}, 2.0)
+    pool.ok("storage", "backend", "set", "share", "--disable", "--disable-reason", "no", "--option", "mount_options=ro")
     shown = pool.json("storage", "backend", "show", "share")
-    assert (shown["status"], shown["options"]) == ("disabled", {"directory": "/srv", "opts": "ro"})
-    pool.ok("storage", "backend", "set", "share", "--option", "opts=", "--all-hosts", "--enable")
+    assert (shown["status"], shown["options"]) == ("disabled", {"path": "/srv", "mount_options": "ro"})
+    pool.ok("storage", "backend", "set", "share", "--option", "mount_options=", "--all-hosts", "--enable")
     shown = pool.json("storage", "backend", "show", "share")
-    assert (shown["status"], shown["options"], shown["hosts"]) == ("enabled", {"directory": "/srv"}, None)
+    assert (shown["status"], shown["options"], shown["hosts"]) == ("enabled", {"path": "/srv"}, None)
     pool.ok("storage", "backend", "delete", "share")
     assert [row["Name"] for row in pool.json("storage", "backend", "list")] == ["local"]
     pool.ok("volume", "create", "--size", "50", "data")
