@@ -390,9 +390,7 @@ class ActingScreen(TrustingScreen, TypingScreen):
         from tui.finding import opening
 
         assert row is not None
-        opening.open_object(
-            self.app, row["object_kind"], row["object_id"], instead=lambda: self.go("describe", row)
-        )
+        opening.open_object(self.app, row["object_kind"], row["object_id"], instead=lambda: self.go("describe", row))
 
     def go_acts_of(self, row: Row | None) -> None:
         """The audit trail of a user."""

@@ -22,7 +22,8 @@ from tui.cli.nouns.quotas import RESOURCES
 from tui.cli.root import app
 
 GRAMMAR = """
-server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset|ssh|tunnel|metrics|why
+server create|list|show|delete|start|stop|reboot|pause|unpause|suspend|resume|lock|unlock|set|unset
+server ssh|tunnel|metrics|why
 server add network|port
 server add fixed ip
 server add floating ip
