@@ -26,6 +26,7 @@ from tui.console.lines import LogLines, Part
 from tui.keymap import moving
 from tui.view import Cell
 from tui.widgets.lines import Line
+from tui.widgets.typed import TypedLine
 
 _STAMP = 9
 """Cells of a time and its blank."""
@@ -356,7 +357,7 @@ class LogPanel(Container):
     def compose(self) -> ComposeResult:
         yield Line(id="log-state")
         yield LogView(id="log-view")
-        yield Input(id="log-find", placeholder="text to look for; a capital letter means itself", compact=True)
+        yield TypedLine(id="log-find", placeholder="text to look for; a capital letter means itself", compact=True)
 
     @property
     def view(self) -> LogView:

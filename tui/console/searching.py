@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 from tui.text import safe
 from tui.view import Cell
 from tui.widgets.lines import Line, drawn
+from tui.widgets.typed import TypedLine
 
 if TYPE_CHECKING:
     from core.consoles.searching import Found, Search
@@ -55,7 +56,7 @@ class LogsScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Line(id="crumb")
-        yield Input(self._text, placeholder="text to look for in all console logs", id="logs-find", compact=True)
+        yield TypedLine(self._text, placeholder="text to look for in all console logs", id="logs-find", compact=True)
         yield Line(id="logs-state")
         yield OptionList(id="logs-found", markup=False)
         yield Line(id="foot")

@@ -28,6 +28,7 @@ from tui.view import Cell, Column
 from tui.widgets.lines import Line
 from tui.widgets.pages import PAGE
 from tui.widgets.table import RowList
+from tui.widgets.typed import TypedLine
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
@@ -56,7 +57,7 @@ COLUMNS = (
 )
 
 
-class Typing(Input):
+class Typing(TypedLine):
     """The line; the keys that move in the list below are the screen's."""
 
     class Onward(Message):

@@ -9,6 +9,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tui.widgets.lines import Line
+from tui.widgets.typed import TypedLine
 
 
 class TypeOut(ModalScreen[bool]):
@@ -25,7 +26,7 @@ class TypeOut(ModalScreen[bool]):
         with Vertical(classes="dialog danger"):
             yield Line(id="what")
             yield Line(id="how")
-            yield Input(id="word", compact=True)
+            yield TypedLine(id="word", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#what", Line).show([(self._what, "bad")])

@@ -15,6 +15,7 @@ from textual.widgets import option_list as widgets
 from tui.verbs import Option, Pick, Row
 from tui.view import Cell
 from tui.widgets.lines import Line, drawn, fit
+from tui.widgets.typed import TypedLine
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
@@ -47,7 +48,7 @@ class PickScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog menu"):
             yield Line(id="title")
-            yield Input(id="narrow", compact=True, placeholder="type to narrow")
+            yield TypedLine(id="narrow", compact=True, placeholder="type to narrow")
             yield OptionList(compact=True)
             yield Line(id="foot")
 

@@ -22,6 +22,7 @@ from tui.verbs import Choice
 from tui.view import Cell, Lines
 from tui.widgets.bar import Question
 from tui.widgets.lines import Line, page
+from tui.widgets.typed import TypedLine
 
 if TYPE_CHECKING:
     from core.plans import Outcome, Plan, Step
@@ -73,7 +74,7 @@ class PlanScreen(Screen[None]):
         with VerticalScroll(id="body"):
             yield Static(id="text", markup=False)
         yield Line(id="how")
-        yield Input(id="word", compact=True)
+        yield TypedLine(id="word", compact=True)
         yield Question()
         yield Line(id="foot")
 

@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 from tui.keymap import moving
 from tui.view import Cell, Lines
 from tui.widgets.lines import Line, page
+from tui.widgets.typed import TypedLine
 
 
 class Reading(ModalScreen[None]):
@@ -50,7 +51,7 @@ class Reading(ModalScreen[None]):
         yield Line(id="foot")
         with Horizontal(id="search"):
             yield Line(id="search-sign")
-            yield Input(id="sought", compact=True)
+            yield TypedLine(id="sought", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#title", Line).show(self.title_cells())

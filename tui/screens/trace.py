@@ -15,6 +15,7 @@ from tui.text import safe
 from tui.view import Lines
 from tui.views.trace import trace_lines
 from tui.widgets.lines import Line, page
+from tui.widgets.typed import TypedLine
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
@@ -60,7 +61,9 @@ class TraceScreen(Screen[None]):
         yield Line(id="crumb")
         with Horizontal(classes="field"):
             yield Line(classes="label", id="to")
-            yield Input(placeholder="10.0.0.5   web-2   web-2 tcp 80   198.51.100.10", id="destination", compact=True)
+            yield TypedLine(
+                placeholder="10.0.0.5   web-2   web-2 tcp 80   198.51.100.10", id="destination", compact=True
+            )
         with VerticalScroll(id="body"):
             yield Static(id="text", markup=False)
         yield Line(id="foot")

@@ -17,6 +17,7 @@ from textual.widgets import Input
 from tui.verbs import Choice
 from tui.view import Cell
 from tui.widgets.lines import Line
+from tui.widgets.typed import TypedLine
 
 SHOWN = 6.0
 """Seconds a message covers the keys."""
@@ -80,7 +81,7 @@ class Question(Line, can_focus=True):
         self.cancel()
 
 
-class Prompt(Input):
+class Prompt(TypedLine):
     """The line for `:` and `/`."""
 
     BINDINGS = [
