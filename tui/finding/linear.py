@@ -14,7 +14,7 @@ from tui.finding import opening
 from tui.locator import Locator
 from tui.screens.acting import ActingScreen
 from tui.verbs import GENERAL, Needs, Reason, Row, Verb
-from tui.view import Cell
+from tui.view import Cell, Lines
 from tui.widgets.bar import Bar, Prompt
 from tui.widgets.lines import Line
 from tui.widgets.pages import PAGE
@@ -34,6 +34,8 @@ class LinearScreen(ActingScreen):
     )
     """The general verbs that there are."""
     LIST: ClassVar[type[RowList]] = RowList
+    FILTERS: ClassVar[str] = "words of these lines"
+    """What a filter may say."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,9 +62,9 @@ class LinearScreen(ActingScreen):
         """The last line: left and right."""
         return [], [("q", "key"), (" back", "dim")]
 
-    def nothing(self) -> list[Cell]:
+    def nothing(self) -> Lines:
         """What is said when there are no lines at all."""
-        return [("…", "dim")]
+        return [[("…", "dim")]]
 
     def is_object(self, row: Row) -> Reason | None:
         """Why general verbs of objects cannot be done to a line; None when they can."""
@@ -95,7 +97,7 @@ class LinearScreen(ActingScreen):
             return
         rows = self.rows
         lines = self.narrowed(self.filtered.lower().split()) if self.filtered else self.lines()
-        nothing: list[list[Cell]] = [self.nothing()]
+        nothing = self.nothing()
         if self.filtered:
             nothing = [[(f"Nothing matches /{self.filtered}", "")], [("Esc clears the filter.", "dim")]]
         rows.say([] if lines else nothing)
@@ -139,15 +141,15 @@ class LinearScreen(ActingScreen):
         self._filter_before = self.filtered
         bar = self.query_one(Bar)
         bar.prompt("/", self.filtered)
-        bar.suggest([("words of these lines", "dim")])
+        bar.suggest([(self.FILTERS, "dim")])
 
     @on(Input.Changed, "#prompt")
     def _changed(self, event: Input.Changed) -> None:
-        self._narrow(event.value.strip())
+        self.narrow(event.value.strip())
 
     @on(Prompt.Left)
     def _left(self) -> None:
-        self._narrow(self._filter_before)
+        self.narrow(self._filter_before)
         self._end_typing()
 
     @on(Input.Submitted, "#prompt")
@@ -156,7 +158,8 @@ class LinearScreen(ActingScreen):
         self.set_focus(self.rows)
         self.draw()
 
-    def _narrow(self, text: str) -> None:
+    def narrow(self, text: str) -> None:
+        """Show what a filter lets through."""
         self.filtered = text
         self.show_lines()
 
@@ -178,7 +181,7 @@ class LinearScreen(ActingScreen):
 
     def go_back(self, row: Row | None) -> None:
         if self.filtered:
-            self._narrow("")
+            self.narrow("")
         else:
             self.dismiss()
 

@@ -11,7 +11,7 @@ from tui.finding import opening
 from tui.finding.linear import LinearScreen
 from tui.finding.trail import trail
 from tui.verbs import COPY, OPEN, Reason, Row
-from tui.view import Cell, Column, View
+from tui.view import Cell, Column, Lines, View
 
 if TYPE_CHECKING:
     from tui.app import Skydeck
@@ -80,8 +80,8 @@ class MessagesScreen(LinearScreen):
         left: list[Cell] = [] if row is None else [(row["hint"] or row["title"], "")]
         return left, super().status()[1]
 
-    def nothing(self) -> list[Cell]:
-        return [("Nothing was said yet.", "dim")]
+    def nothing(self) -> Lines:
+        return [[("Nothing was said yet.", "dim")]]
 
     def go_messages(self, row: Row | None) -> None:
         self.dismiss()

@@ -5,28 +5,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from textual import on, work
-from textual.app import ComposeResult
+from textual import work
 from textual.binding import Binding
-from textual.widgets import Input
 
 from tui import registry
+from tui.finding.linear import LinearScreen
 from tui.locator import Locator
-from tui.screens.acting import ActingScreen
-from tui.verbs import GENERAL, Row, Verb
+from tui.verbs import Reason, Row, Verb
 from tui.view import Cell, Lines
 from tui.views.topology import VIEW, matching, object_of, opened_at_first, tree
-from tui.widgets.bar import Bar, Prompt
-from tui.widgets.lines import Line
-from tui.widgets.pages import PAGE
 from tui.widgets.table import RowList
-
-if TYPE_CHECKING:
-    from tui.app import Skydeck
-
-_HERE = ("command", "filter", "back", "help", "messages", "menu", "refresh", "operations", "wide", "all_projects")
 
 _HELP = {"wide": "All columns", "filter": "Filter as you type: words of names and addresses"}
 """Where it does less than in a list."""
@@ -47,40 +37,30 @@ class TreeList(RowList):
             self._go(at)
 
 
-class TopologyScreen(ActingScreen):
+class TopologyScreen(LinearScreen):
     """What is folded is remembered by key, as the difference from how it began: what appears later begins likewise."""
 
-    app: Skydeck
     view = VIEW
     trail_name = "Topology"
+    HERE = frozenset(
+        {"command", "filter", "back", "help", "messages", "menu", "refresh", "operations", "wide", "all_projects"}
+    )
+    LIST = TreeList
+    FILTERS = "words of names and addresses, folded or not"
 
     def __init__(self) -> None:
         super().__init__()
         self._turned: set[str] = set()
         """Keys of what was folded or unfolded by hand."""
         self._lines: list[Row] = []
-        self._filter = self._filter_before = ""
+        """As they were read: folded, or what the filter finds."""
         self._wake = asyncio.Event()
-        self.bind_verbs()
-
-    def compose(self) -> ComposeResult:
-        yield Line(id="header")
-        yield Line(id="crumb")
-        yield TreeList(now=self.app.seat.now, id="rows")
-        yield Bar()
 
     def on_mount(self) -> None:
+        super().on_mount()
         self.app.rows_changed.subscribe(self, self._news)
-        self.rows.use(VIEW.columns, key=VIEW.key, label=VIEW.name, sort="")
-        self.rows.focus()
-        self._draw()
         self._wake.set()
         self._follow()
-        self.set_interval(1.0, self._draw)
-
-    @property
-    def rows(self) -> TreeList:
-        return self.query_one(TreeList)
 
     # ------------------------------------------------------------------ reading
 
@@ -104,7 +84,7 @@ class TopologyScreen(ActingScreen):
     async def _look(self) -> None:
         from core.errors import SkydeckError
 
-        ctx, text = self.app.seat.ctx, self._filter
+        ctx, text = self.app.seat.ctx, self.filtered
 
         def read(session: Any) -> list[Row]:
             if text:
@@ -119,84 +99,45 @@ class TopologyScreen(ActingScreen):
         except Exception as bad:  # noqa: BLE001  the loop's edge: a store in trouble must not end the app
             self.app.tell(f"the store cannot be read: {str(bad).splitlines()[0]}", "It is tried again.", tone="bad")
             return
-        if self.is_attached and self.query(TreeList) and text == self._filter:
-            self._take(lines)
+        if self.is_attached and text == self.filtered:
+            self._lines = lines
+            self.show_lines()
 
-    def _take(self, lines: list[Row]) -> None:
-        rows, self._lines = self.rows, lines
-        nothing: Lines = [[("No networks yet.", "head")], [(":networks, then n makes one.", "")]]
-        if self._filter:
-            nothing = [[(f"Nothing matches /{self._filter}", "")], [("Esc clears the filter.", "dim")]]
-        rows.say([] if lines else nothing)
-        stood = rows.cursor_id
-        at = next((at for at, line in enumerate(lines) if line["key"] == stood), None)
-        pages = {number: lines[number * PAGE : (number + 1) * PAGE] for number in range(-(-len(lines) // PAGE))}
-        rows.show(len(lines), pages, at=at, asked_for=stood)
-        self._draw()
+    # ------------------------------------------------------------------ what is drawn
 
-    # ------------------------------------------------------------------ drawing
+    def lines(self) -> list[Row]:
+        return self._lines
 
-    def _draw(self) -> None:
-        if not self.is_mounted:
-            return
-        self.draw_header(self.app.header)
+    def narrowed(self, words: Sequence[str]) -> list[Row]:
+        return self._lines
+
+    def nothing(self) -> Lines:
+        return [[("No networks yet.", "head")], [(":networks, then n makes one.", "")]]
+
+    def crumb(self) -> tuple[list[Cell], list[Cell]]:
         ctx = self.app.seat.ctx if self.app.seat.ready else None
         where = "" if ctx is None else "all" if ctx.all_projects else ctx.project_name
         left: list[Cell] = [(f"Topology({where})", "head")]
         for kind, what in (("external", "ways out"), ("router", "routers"), ("network", "networks")):
             number = len({line["id"] for line in self._lines if line["kind"] == kind})
             left.append((f"   {what} {number}", "" if number else "dim"))
-        if self._filter:
-            left.append((f"   /{self._filter}", "key"))
-        self.query_one("#crumb", Line).show(left)
-        self.rows.sync()
-        if not self.query_one(Bar).typing:
-            self.draw_keys()
+        return left, []
+
+    def status(self) -> tuple[list[Cell], list[Cell]]:
         row = self.under_cursor()
-        self.query_one(Bar).status([(row["id"] if row else "", "dim")], [("q", "key"), (" back", "dim")])
+        return [(row["id"] if row else "", "dim")], [("q", "key"), (" back", "dim")]
 
-    @on(RowList.Moved)
-    def _moved(self) -> None:
-        self._draw()
+    def is_object(self, row: Row) -> Reason | None:
+        return None
 
-    @on(RowList.Opened)
-    def _opened(self) -> None:
-        self.action_do("open")
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    # ------------------------------------------------------------------ filtering
-
-    def go_filter(self, row: Row | None) -> None:
-        self._filter_before = self._filter
-        bar = self.query_one(Bar)
-        bar.prompt("/", self._filter)
-        bar.suggest([("words of names and addresses, folded or not", "dim")])
-
-    @on(Input.Changed, "#prompt")
-    def _typed(self, event: Input.Changed) -> None:
-        self._narrow(event.value.strip())
-
-    @on(Prompt.Left)
-    def _left(self) -> None:
-        self._narrow(self._filter_before)
-        self._end_typing()
-
-    @on(Input.Submitted, "#prompt")
-    def _end_typing(self) -> None:
-        self.query_one(Bar).close_prompt()
-        self.set_focus(self.rows)
-        self._draw()
-
-    def _narrow(self, text: str) -> None:
-        self._filter = text
+    def narrow(self, text: str) -> None:
+        self.filtered = text
         self._wake.set()
 
     # ------------------------------------------------------------------ folding
 
     def _turn(self, *keys: str) -> None:
-        if self._filter:
+        if self.filtered:
             self.app.tell("what a filter finds is unfolded", "Esc clears the filter.", tone="warn")
             return
         self._turned ^= set(keys)
@@ -210,7 +151,7 @@ class TopologyScreen(ActingScreen):
         if row["open"] is fold:
             self._turn(row["key"])
         elif fold and "/" in row["key"]:
-            self.rows.stand_on(row["key"].rpartition("/")[0])
+            self.query_one(TreeList).stand_on(row["key"].rpartition("/")[0])
 
     def go_unfold_all(self, row: Row | None) -> None:
         self._turn(*(line["key"] for line in self._lines if line["open"] is False))
@@ -220,14 +161,8 @@ class TopologyScreen(ActingScreen):
 
     # ------------------------------------------------------------------ verbs
 
-    def under_cursor(self) -> Row | None:
-        return self.rows.row
-
     def general(self) -> Sequence[Verb]:
-        kept = [verb for verb in GENERAL if verb.name in _HERE]
-        back = next(verb for verb in kept if verb.name == "back")
-        kept = [dataclasses.replace(verb, help=_HELP.get(verb.name, verb.help)) for verb in kept]
-        return (*kept, dataclasses.replace(back, name="escape", key="escape", shown_key="Esc"))
+        return [dataclasses.replace(verb, help=_HELP.get(verb.name, verb.help)) for verb in super().general()]
 
     def go_open(self, row: Row | None) -> None:
         assert row is not None
@@ -275,17 +210,8 @@ class TopologyScreen(ActingScreen):
         else:
             self.app.push_screen(DetailScreen(registry.VIEWS[kind], row, tab))
 
-    def go_back(self, row: Row | None) -> None:
-        if self._filter:
-            self._narrow("")
-        else:
-            self.dismiss()
-
     def go_refresh(self, row: Row | None) -> None:
         self._wake.set()
-
-    def go_wide(self, row: Row | None) -> None:
-        self.rows.toggle_wide()
 
     def go_all_projects(self, row: Row | None) -> None:
         self.app.browser.go_all_projects(None)
