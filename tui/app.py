@@ -431,6 +431,8 @@ def run(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise SystemExit("skydeck: the app needs a terminal; use the commands instead: skydeck --help")
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # exported once, they would hide every later size from the toolkit
     places = config.places()
     try:
         wanted = override(load(places.file), read_only=read_only, ascii_only=ascii_only, theme=theme)

@@ -234,7 +234,11 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def clear(cloudlet: Cloudlet) -> None:
-    """No volume is left, and no backup. Their servers are gone already."""
+    """No volume is left, and no backup. Their servers are gone already, with what goes along with them."""
+    cloudlet.until(
+        lambda: all(row.state not in ("ready", "running") for row in cloudlet.world.rows(Operation)),
+        "volumes that go with their servers do not",
+    )
     with cloudlet.store.read() as session:
         copies = list(session.execute(select(Backup.id).where(col(Backup.deleted_at) == 0)).scalars())
     for id in copies:

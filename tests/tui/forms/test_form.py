@@ -42,6 +42,7 @@ def below(app: Driver, label: str) -> str:
 
 async def judged(app: Driver) -> None:
     await app.until(lambda: getattr(app.app.screen, "judged", True))
+    await app.pilot.pause()
 
 
 async def test_what_is_wrong_is_said_at_the_field_while_it_is_typed(seeded: Cloud) -> None:

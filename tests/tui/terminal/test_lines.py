@@ -157,7 +157,8 @@ def multiplexer(tmp_path: Path) -> Iterator[Path]:
 
 def test_in_tmux_it_draws_and_its_copy_becomes_tmux_own(seeded: Cloud, multiplexer: Path) -> None:
     run = "from tui.app import Skydeck; Skydeck(engine=False).run()"
-    environment = {**os.environ, "SKYDECK_HOME": str(seeded[0].home), "TEXTUAL_ANIMATIONS": "none"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment = {**inherited, "SKYDECK_HOME": str(seeded[0].home), "TEXTUAL_ANIMATIONS": "none"}
 
     def tmux(*words: str) -> str:
         done = subprocess.run(
