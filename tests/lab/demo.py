@@ -143,6 +143,8 @@ def down() -> None:
         return
     for server in rows("server", "list", "--all-projects"):
         skydeck("server", "delete", "--wait", server["ID"])
+    for volume in rows("volume", "list", "--all-projects"):
+        skydeck("volume", "delete", "--purge", "--wait", volume["ID"])
     for host in rows("host", "list"):
         skydeck("host", "remove", "--yes", "--delete-data", host["Host Name"])
     stop_engine(HOME)
