@@ -367,6 +367,8 @@ class Skydeck(ObeyingApp, inherit_bindings=False):
         from tui.console.alarms import Alarms
 
         alarms, changed = Alarms(self), asyncio.Event()
+        if not self.screen_stack:
+            return  # the app ended while it began
         self.rows_changed.subscribe(self.browser, lambda _: changed.set())
         while True:
             try:

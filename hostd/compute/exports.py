@@ -174,7 +174,11 @@ class ExportDriver:
         if (running := self._guests.libvirt.backup(spec.instance)) is None:
             return
         if str(self._directory(spec.uuid)) in running:
-            self._guests.libvirt.abort_job(spec.instance)
+            try:
+                self._guests.libvirt.abort_job(spec.instance)
+            except HostError:
+                if self._guests.libvirt.backup(spec.instance) is not None:
+                    raise  # else it came to its end by itself, just now
         if not self._guests.libvirt.wait(
             lambda: self._guests.libvirt.backup(spec.instance) is None, timeout=OTHERS_PATIENCE
         ):

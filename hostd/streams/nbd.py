@@ -7,6 +7,7 @@ somebody else has open it refuses. It ends with its one client, and with the thr
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
 import subprocess
 import time
@@ -154,7 +155,7 @@ def opened(source: DiskSource, *, read_only: bool, run: Path) -> Iterator[NbdDis
 
 
 def _start(source: DiskSource, *, read_only: bool, run: Path) -> tuple[subprocess.Popen[bytes], Any]:
-    nbd = _library()
+    _library()
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Short: a socket's path has 108 bytes at most.
     path = run / f"{secrets.token_hex(4)}.nbd"
@@ -170,10 +171,8 @@ def _start(source: DiskSource, *, read_only: bool, run: Path) -> tuple[subproces
         stderr=subprocess.PIPE,
         env=_ENVIRONMENT,
     )
-    handle = nbd.NBD()
     try:
-        handle.add_meta_context(_CONTEXT)
-        _connect(handle, path, process)
+        handle = _connect(path, process)
     except BaseException:
         process.terminate()
         _end(process)
@@ -183,24 +182,29 @@ def _start(source: DiskSource, *, read_only: bool, run: Path) -> tuple[subproces
     return process, handle
 
 
-def _connect(handle: Any, path: Path, process: subprocess.Popen[bytes]) -> None:
+def _connect(path: Path, process: subprocess.Popen[bytes]) -> Any:
     import nbd
 
     until = time.monotonic() + PATIENCE
-    while not path.exists():
+    while time.monotonic() < until:
         if process.poll() is not None:
             raise _refused(process)
-        if time.monotonic() > until:
-            raise HostError(ErrorCode.STORAGE, f"qemu-nbd did not open the disk within {PATIENCE:.0f} s")
-        time.sleep(_POLL)  # a socket that does not exist yet cannot be awaited
-    try:
-        handle.connect_unix(str(path))
-    except nbd.Error as bad:
-        # It listens before it opens the disk: when it would not, it is on its way out.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_LAST_WORDS)
-            raise _refused(process) from bad
-        raise HostError(ErrorCode.STORAGE, f"qemu-nbd does not answer: {bad.string}") from bad
+        if path.exists():
+            handle = nbd.NBD()
+            handle.add_meta_context(_CONTEXT)
+            try:
+                handle.connect_unix(str(path))
+                return handle
+            except nbd.Error as bad:
+                # Its socket is there a moment before it listens on it; and when it would not open the disk, it no
+                # longer does, and is on its way out.
+                if bad.errno != errno.errorcode[errno.ECONNREFUSED]:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=_LAST_WORDS)
+                        raise _refused(process) from bad
+                    raise HostError(ErrorCode.STORAGE, f"qemu-nbd does not answer: {bad.string}") from bad
+        time.sleep(_POLL)  # what does not listen yet cannot be awaited
+    raise HostError(ErrorCode.STORAGE, f"qemu-nbd did not open the disk within {PATIENCE:.0f} s")
 
 
 def _library() -> Any:

@@ -232,7 +232,7 @@ def test_ssh_reaches_a_guest_without_a_floating_ip_through_its_host(
     cloud.launch("one", host=WEST)
     cloud.booted("one")
     server = packed_sshd(tmp_path)
-    cloud.type("one", "(nc -l -p 2222 >/run/s.tar; echo got-$((40+2))) &\n", "# ")
+    cloud.sh("one", "(nc -l -p 2222 >/run/s.tar; echo got-$((40+2))) & true")
     cloud.until(lambda: ":2222 " in cloud.sh("one", "netstat -ltn"), "the guest listens")
     began = time.monotonic()
     with server.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core import door, metrics
+from core.errors import Unavailable
 from core.metrics.live import Live
 from hostd.network import names
 from hostd.relay import RUN
@@ -38,7 +40,14 @@ class View:
         return self._loop.run_until_complete(self._live.read(LOOK))
 
     def until(self, test: Callable[[metrics.Series], bool], what: str) -> metrics.Series:
-        self._cloud.until(lambda: test(self.read()), what, every=0.5)
+        """Also while the host is away in between."""
+
+        def seen() -> metrics.Series | None:
+            with contextlib.suppress(Unavailable):
+                return found if test(found := self.read()) else None
+            return None
+
+        self._cloud.until(lambda: seen() is not None, what, every=0.5)
         return self.read()
 
     def close(self) -> None:
