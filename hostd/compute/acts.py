@@ -14,7 +14,7 @@ from hostd.storage.instances import Instances
 
 if TYPE_CHECKING:
     from hostd.compute.domain import Domain
-    from hostd.compute.libvirt_driver import Libvirt
+    from hostd.compute.libvirt_driver.guests import Libvirt
 
 ALL_LINES: Final = 1 << 30
 

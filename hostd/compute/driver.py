@@ -47,7 +47,7 @@ from hostd.storage import config_drive, disks
 from hostd.storage.instances import CONFIG, CONFIG_DIGEST, CONSOLE, SEED, Instances, publish
 
 if TYPE_CHECKING:
-    from hostd.compute.libvirt_driver import Libvirt
+    from hostd.compute.libvirt_driver.guests import Libvirt
 
 URI: Final = "qemu:///system"
 
@@ -106,7 +106,7 @@ class GuestDriver:
 
     def start(self, on_event: Callable[[Happened], None]) -> None:
         """Connect, or keep trying: a libvirtd that is down does not raise. Raises OSError for a bad state directory."""
-        from hostd.compute.libvirt_driver import Libvirt
+        from hostd.compute.libvirt_driver.guests import Libvirt
 
         self._instances.prepare()
         open_to_qemu()

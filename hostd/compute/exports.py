@@ -38,7 +38,7 @@ from hostd.storage.volumes.backends import tools
 
 if TYPE_CHECKING:
     from hostd.compute.driver import GuestDriver
-    from hostd.compute.libvirt_driver import Libvirt
+    from hostd.compute.libvirt_driver.guests import Libvirt
 
 DISK: Final = "disk.qcow2"
 PART: Final = "disk.qcow2.part"

@@ -19,7 +19,7 @@ from hostd.compute.xml_text import add
 from hostd.spec import ErrorCode, HostError
 
 if TYPE_CHECKING:
-    from hostd.compute.libvirt_driver import Libvirt
+    from hostd.compute.libvirt_driver.guests import Libvirt
 
 LOOK_EVERY: Final = 1.0
 """Seconds between reports of progress."""

@@ -18,7 +18,7 @@ from hostd.drivers import DiskSource, Step, Storage
 from hostd.spec import ErrorCode, HostError, InstanceSpec, PowerState
 
 if TYPE_CHECKING:
-    from hostd.compute.libvirt_driver import Libvirt
+    from hostd.compute.libvirt_driver.guests import Libvirt
 
 TRIES: Final = 3
 PATIENCE: Final = 8.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from hostd.spec import ErrorCode, HostError
 
 if TYPE_CHECKING:
-    from hostd.compute.libvirt_driver import Libvirt
+    from hostd.compute.libvirt_driver.guests import Libvirt
 
 PRESS_EVERY: Final = 10.0
 """Seconds between presses of the power button (nova/virt/libvirt/driver.py repeats it every 10 s as well)."""

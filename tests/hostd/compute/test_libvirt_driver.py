@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostd.compute.domain_xml import NAMESPACE, PREFIX
-from hostd.compute.libvirt_driver import Libvirt
+from hostd.compute.libvirt_driver.guests import Libvirt
 from hostd.spec import ErrorCode, HostError, PowerState
 from tests.hostd.specs import UUID
 
